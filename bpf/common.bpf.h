@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What every stage needs: helpers, byte order, checksum folding. */
+#ifndef WEIR_COMMON_BPF_H
+#define WEIR_COMMON_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "weir/limits.h"
+#include "weir/reason.h"
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "words of packets are read in little-endian order"
+#endif
+
+#define LOAD(type, p) (*(type *)(p))
+
+/*
+ * Lets the compiler forget what it derived about a value, so that the bounds check that follows
+ * stays in the program, on the register that the verifier looks at.
+ */
+#define OPAQUE(x) asm volatile("" : "+r"(x))
+
+/* Folds a sum of 16-bit words (RFC 1071) to 16 bits. */
+static __always_inline __u16 csum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* A sum of bytes that begin at an odd offset has its bytes swapped (RFC 1071, 2.B). */
+static __always_inline __u16 csum_at(__u16 sum, __u32 offset)
+{
+	return offset & 1 ? (__u16)(sum << 8 | sum >> 8) : sum;
+}
+
+#endif

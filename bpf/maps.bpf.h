@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The maps, and the programs' constant configuration. Sizes marked "at load" are set by the control
+ * plane. docs/maps.md says the same for people.
+ *
+ * What only the control plane writes is not BPF_F_RDONLY_PROG: the kernel refuses to map such a map
+ * for writing (bpf_map_mmap()), since the verifier may take its contents for constant.
+ */
+#ifndef WEIR_MAPS_BPF_H
+#define WEIR_MAPS_BPF_H
+
+#include "common.bpf.h"
+#include "weir/abi.h"
+
+/* Fixed before load: the verifier removes what a configuration does not need. */
+const volatile struct weir_config cfg SEC(".rodata") = {};
+
+/* Written by the control plane (mapped), read here: the lease. Never full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_ctl);
+} ctl SEC(".maps");
+
+/* Written by the control plane (mapped), read here. Size at load. Full: the key is refused, and
+ * the writer counts it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_bucket);
+} hot_index SEC(".maps");
+
+/* As hot_index: the slots that its words point to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_slab);
+} hot_slabs SEC(".maps");
+
+/* Hits by CPU and entry: element cpu * cfg.entries + slot->entry. Written here, each CPU its own
+ * part; read, and zeroed for a new key, by the control plane (mapped). Size at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} hot_hits SEC(".maps");
+
+/* Raised here by writes to a key, atomically; read by the control plane (mapped). Never full:
+ * keys share stripes, and a foreign write costs a refill. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEIR_FENCE_STRIPES);
+	__type(key, __u32);
+	__type(value, struct weir_fence);
+} hot_fence SEC(".maps");
+
+/* The same for whole services. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEIR_SERVICES_MAX);
+	__type(key, __u32);
+	__type(value, struct weir_svc_fence);
+} svc_fence SEC(".maps");
+
+/* Writes whose reply has not passed yet: element hash % size holds `tag | stripe + 1`. Written by
+ * the receive program, cleared by the egress program. Full: the older write is forgotten, and its
+ * reply fences the service. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_PENDING);
+	__type(key, __u32);
+	__type(value, __u64);
+} pending SEC(".maps");
+
+/* Packets and bytes by service and reason. Written here, summed by the control plane. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, (WEIR_SERVICES_MAX + 1) * WEIR_REASON_MAX);
+	__type(key, __u32);
+	__type(value, struct weir_count);
+} stats SEC(".maps");
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 4c: the request's frame becomes the reply's. The only place that writes headers. Everything
+ * that can fail comes before the first store; after it only TX or ABORTED.
+ */
+#ifndef WEIR_REWRITE_BPF_H
+#define WEIR_REWRITE_BPF_H
+
+#include "answer.bpf.h"
+#include "parse.bpf.h"
+
+#define FRAME_MIN 60 /* without the FCS: not every driver pads */
+/* Growth at the head stops short of what drivers keep there for themselves (xdp_frame 40 bytes and a
+ * virtio header 12, of 256). */
+#define HEAD_MAX  192
+#define FRAME_OFF_MAX 64 /* of the IP header */
+
+struct udp_frame {
+	struct udphdr udp;
+	__be16 id, seq, count, reserved; /* memcached's frame header */
+};
+
+/*
+ * Changes the frame's length by `by` bytes, at the head when that suffices (it need not be cleared),
+ * else at the tail, else at both: veth has little room behind a small frame. 0, or the frame is as
+ * it was.
+ */
+static __always_inline int resize(struct xdp_md *ctx, int by)
+{
+	if (by <= 0)
+		return by ? bpf_xdp_adjust_tail(ctx, by) : 0;
+	if (by <= HEAD_MAX && !bpf_xdp_adjust_head(ctx, -by))
+		return 0;
+	if (!bpf_xdp_adjust_tail(ctx, by))
+		return 0;
+	if (by <= HEAD_MAX || bpf_xdp_adjust_head(ctx, -HEAD_MAX))
+		return -1;
+	if (!bpf_xdp_adjust_tail(ctx, by - HEAD_MAX))
+		return 0;
+	bpf_xdp_adjust_head(ctx, HEAD_MAX);
+	return -1;
+}
+
+/* The first 24 bytes of a frame: both addresses and up to two VLAN tags. */
+struct l2_words {
+	__u64 w[3];
+};
+
+static __always_inline bool save_l2(struct l2_words *l2, void *data, void *end)
+{
+	if (data + sizeof(*l2) > end)
+		return false;
+	__builtin_memcpy(l2, data, sizeof(*l2));
+	return true;
+}
+
+/* Swaps the addresses, keeps the tags. What it writes behind them is overwritten by the IP header. */
+static __always_inline void write_l2(void *data, const struct l2_words *l2)
+{
+	__u64 dst = l2->w[0] & 0xffffffffffffULL;
+	__u64 src = l2->w[0] >> 48 | (l2->w[1] & 0xffffffffULL) << 16;
+	__u64 *w = data;
+
+	w[0] = src | dst << 48;
+	w[1] = dst >> 16 | (l2->w[1] & ~0xffffffffULL);
+	w[2] = l2->w[2];
+}
+
+static __always_inline void write_ipv4(struct iphdr *ip, const struct weir_pkt *p, __u32 len)
+{
+	__u32 *w = (__u32 *)ip;
+
+	w[0] = 0x45 | (__u32)bpf_htons(len) << 16;
+	w[1] = (__u32)bpf_htons(0x4000) << 16; /* don't fragment, so the id may be 0 (RFC 6864) */
+	w[2] = 64 | IPPROTO_UDP << 8;
+	w[3] = p->daddr.w[0];
+	w[4] = p->saddr.w[0];
+	ip->check = ~csum_fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]);
+}
+
+static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct weir_pkt *p, __u32 payload_len)
+{
+	__u32 *w = (__u32 *)ip;
+
+	w[0] = bpf_htonl(6 << 28);
+	w[1] = bpf_htons(payload_len) | (__u32)IPPROTO_UDP << 16 | 64U << 24;
+	__builtin_memcpy(&ip->saddr, &p->daddr, sizeof(p->daddr));
+	__builtin_memcpy(&ip->daddr, &p->saddr, sizeof(p->saddr));
+}
+
+static __always_inline __u64 addr_sum(const struct weir_addr *a)
+{
+	return (__u64)a->w[0] + a->w[1] + a->w[2] + a->w[3];
+}
+
+/* RFC 768 and RFC 8200, 8.1: pseudo header, ports, lengths, memcached's frame header, data. */
+static __always_inline __u16 udp_csum(const struct weir_pkt *p, const struct weir_reply *r, __u32 udp_len, __u16 id,
+				      __u64 out_sum)
+{
+	__u64 sum = addr_sum(&p->saddr) + addr_sum(&p->daddr) + bpf_htons(IPPROTO_UDP);
+	__u16 csum;
+
+	sum += 2 * (__u64)bpf_htons(udp_len) + p->sport + p->dport;
+	sum += (__u64)id + bpf_htons(1) + out_sum + csum_at(r->csum, r->out_len);
+	csum = ~csum_fold(sum);
+	return csum ? csum : 0xffff;
+}
+
+static __always_inline void write_udp(struct udp_frame *u, const struct weir_pkt *p, __u32 udp_len, __u16 csum, __u16 id)
+{
+	__u32 *w = (__u32 *)u;
+
+	w[0] = p->dport | (__u32)p->sport << 16;
+	w[1] = bpf_htons(udp_len) | (__u32)csum << 16;
+	w[2] = id;
+	w[3] = bpf_htons(1);
+}
+
+/* The frame is at least `need` bytes long from `off`, an offset that the verifier knows nothing of: the
+ * place, or NULL. */
+static __always_inline void *frame_at(struct xdp_md *ctx, __u32 off, __u32 need)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	OPAQUE(off);
+	if (off > FRAME_OFF_MAX)
+		return NULL;
+	data += off;
+	OPAQUE(data);
+	return data + need > end ? NULL : data;
+}
+
+static __always_inline bool write_headers(struct xdp_md *ctx, const struct weir_pkt *p, const struct l2_words *l2,
+					  __u32 udp_len, __u16 csum, __u16 id)
+{
+	void *l2_at = frame_at(ctx, 0, sizeof(*l2)), *l3;
+
+	if (p->family == 4) {
+		l3 = frame_at(ctx, p->l3, sizeof(struct iphdr) + sizeof(struct udp_frame));
+		if (!l2_at || !l3)
+			return false;
+		write_l2(l2_at, l2);
+		write_ipv4(l3, p, sizeof(struct iphdr) + udp_len);
+		write_udp(l3 + sizeof(struct iphdr), p, udp_len, csum, id);
+	} else {
+		l3 = frame_at(ctx, p->l3, sizeof(struct ipv6hdr) + sizeof(struct udp_frame));
+		if (!l2_at || !l3)
+			return false;
+		write_l2(l2_at, l2);
+		write_ipv6(l3, p, udp_len);
+		write_udp(l3 + sizeof(struct ipv6hdr), p, udp_len, csum, id);
+	}
+	return true;
+}
+
+/* The reply's two parts behind the headers. */
+static __always_inline bool write_data(struct xdp_md *ctx, __u32 at, struct weir_work *w, const struct weir_slot *s,
+				       const struct weir_reply *r)
+{
+	__u32 out_len = r->out_len, off = r->off, len = r->len;
+
+	if (out_len && out_len <= OUT_MASK && bpf_xdp_store_bytes(ctx, at, w->out, out_len))
+		return false;
+	if (!len)
+		return true;
+	OPAQUE(off);
+	OPAQUE(len);
+	if (off > OUT_MASK || len > WEIR_DGRAM_MAX)
+		return false;
+	return len && !bpf_xdp_store_bytes(ctx, at + out_len, (void *)s->text + off, len);
+}
+
+/* WEIR_R_HIT: the frame is the reply. Before the first store: a reason to pass it on untouched. */
+static __always_inline int rewrite(struct xdp_md *ctx, const struct weir_pkt *p, __u32 svc, struct weir_work *w,
+				   const struct weir_slot *s, const struct weir_reply *r)
+{
+	__u32 data_len = r->out_len + r->len, udp_len = sizeof(struct udp_frame) + data_len;
+	__u32 frame = p->l4 + udp_len;
+	__u16 id = LOAD(__u16, w->req), csum = 0;
+	struct l2_words l2;
+
+	if (data_len > WEIR_TEXT_MAX || frame - p->l3 > cfg.mtu)
+		return WEIR_R_TOO_LONG;
+	if (!save_l2(&l2, (void *)(long)ctx->data, (void *)(long)ctx->data_end))
+		return WEIR_R_NO_ROOM;
+	if (p->family == 6 || !(cfg.services[svc & (WEIR_SERVICES_MAX - 1)].flags & WEIR_SVC_NO_CSUM4))
+		csum = udp_csum(p, r, udp_len, id, out_csum(w, r->out_len));
+	if (frame < FRAME_MIN && p->len >= FRAME_MIN)
+		frame = FRAME_MIN;
+	if (resize(ctx, (int)frame - (int)p->len))
+		return WEIR_R_NO_ROOM;
+	if (!write_headers(ctx, p, &l2, udp_len, csum, id) ||
+	    !write_data(ctx, p->l4 + sizeof(struct udp_frame), w, s, r))
+		return WEIR_R_ABORTED;
+	return WEIR_R_HIT;
+}
+
+#endif

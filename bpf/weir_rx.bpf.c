@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The receive program (XDP): parse, classify, request, answer, and one exit. Each stage returns a
+ * reason, or WEIR_NEXT to go on; see docs/design.md.
+ */
+#define PKT_CTX	     struct xdp_md
+#define PKT_LEN(ctx) ((ctx)->data_end - (ctx)->data)
+#include "classify.bpf.h"
+#include "observe.bpf.h"
+#include "rewrite.bpf.h"
+
+/* Copies the datagram into the work area: all that can be answered, or all that can be understood. */
+static __always_inline int load_request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 max)
+{
+	__u32 len = p->payload_len;
+
+	if (len > max)
+		len = max;
+	OPAQUE(len);
+	if (len - 1 >= REQ_MAX)
+		return WEIR_R_BAD_FRAME;
+	return bpf_xdp_load_bytes(ctx, p->payload, w->req, len) ? WEIR_R_MALFORMED : WEIR_NEXT;
+}
+
+static __always_inline int slow_request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 svc)
+{
+	if (p->payload_len > REQ_SHORT) {
+		int r = load_request(ctx, p, w, REQ_MAX);
+
+		if (r != WEIR_NEXT)
+			return r;
+	}
+	if (w->req[WEIR_FRAME_HDR] == BIN_REQ)
+		return binary_request(p->payload_len, svc);
+	return text_request(p->payload_len, svc);
+}
+
+/* A write raises its fence now, and again when the egress program sees its reply. */
+static __always_inline void fence_write(const struct weir_pkt *p, struct weir_work *w, __u32 svc, int reason)
+{
+	__u32 stripe = PENDING_ALL;
+
+	if (reason == WEIR_R_WRITE) {
+		stripe = weir_stripe(w->hash);
+		fence_stripe(stripe);
+	} else {
+		fence_service(svc);
+	}
+	pending_add(pending_hash(svc, &p->saddr, p->sport, LOAD(__u16, w->req)), stripe);
+}
+
+/* WEIR_NEXT: w describes a lookup. */
+static __always_inline int request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 svc)
+{
+	int r;
+
+	if (p->payload_len <= WEIR_FRAME_HDR)
+		return WEIR_R_BAD_FRAME;
+	r = load_request(ctx, p, w, REQ_SHORT);
+	if (r != WEIR_NEXT)
+		return r;
+	if (LOAD(__u16, w->req + 4) != bpf_htons(1)) /* memcached drops what is not one datagram */
+		return WEIR_R_BAD_FRAME;
+	if (simple_get(w, p->payload_len, svc))
+		return WEIR_NEXT;
+	r = slow_request(ctx, p, w, svc);
+	if (r == WEIR_R_WRITE || r == WEIR_R_WRITE_ALL || r == WEIR_R_UNKNOWN)
+		fence_write(p, w, svc, r);
+	return r;
+}
+
+static __always_inline int answer(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 svc)
+{
+	struct weir_reply reply = {};
+	struct weir_slot *s = hot_find(w);
+	int r;
+
+	if (!s)
+		return WEIR_R_MISS;
+	r = hot_valid(s, w->hash, svc);
+	if (r == WEIR_NEXT)
+		r = answer_words(w, s, &reply);
+	if (r == WEIR_NEXT)
+		r = rewrite(ctx, p, svc, w, s, &reply);
+	if (r == WEIR_R_HIT)
+		count_hit(s);
+	return r;
+}
+
+static __always_inline int receive(struct xdp_md *ctx, struct weir_pkt *p, __u32 *svc)
+{
+	int refuse = WEIR_NEXT, r;
+	struct weir_work *w;
+
+	r = parse(ctx, p);
+	if (r == WEIR_NEXT)
+		r = classify(p, svc, &refuse);
+	if (r != WEIR_NEXT)
+		return r;
+	w = work_area();
+	if (!w)
+		return WEIR_R_MISS;
+	FORGET(p->l3, w);
+	FORGET(p->l4, w);
+	FORGET(p->payload, w);
+	FORGET(p->payload_len, w);
+	FORGET(p->family, w);
+	FORGET(refuse, w);
+	r = request(ctx, p, w, *svc);
+	if (r == WEIR_NEXT)
+		r = refuse;
+	if (r == WEIR_NEXT)
+		r = answer(ctx, p, w, *svc);
+	return r;
+}
+
+SEC("xdp")
+int weir_rx(struct xdp_md *ctx)
+{
+	struct weir_pkt p = {};
+	__u32 svc = WEIR_SVC_NONE;
+	int reason = receive(ctx, &p, &svc);
+
+	observe(svc, reason, p.len);
+	return xdp_action(reason);
+}
+
+char _license[] SEC("license") = "GPL";

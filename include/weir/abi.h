@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The ABI between the BPF programs and the control plane: what stands in the maps and in the
+ * programs' constant configuration. Fixed widths only, named padding, every size asserted.
+ * Byte order is the host's unless the type says __be.
+ */
+#ifndef WEIR_ABI_H
+#define WEIR_ABI_H
+
+#include <linux/types.h>
+
+#include "limits.h"
+
+#define WEIR_MAGIC	 0x5745495245444745ULL /* "WEIREDGE" */
+#define WEIR_ABI_VERSION 1
+
+/* ---- the programs' constant configuration (.rodata), fixed at load ------------------------ */
+
+/* An IPv4 address stands in the first word, the rest is zero. Wire order. */
+struct weir_addr {
+	__be32 w[4];
+};
+_Static_assert(sizeof(struct weir_addr) == 16, "weir_addr");
+
+/* A client network: an address a is inside when (a & mask) == addr, word by word. */
+struct weir_net {
+	struct weir_addr addr;
+	struct weir_addr mask;
+};
+_Static_assert(sizeof(struct weir_net) == 32, "weir_net");
+
+/* One address and port of a service. */
+struct weir_vip {
+	struct weir_addr addr;
+	__be16 port;
+	__u8 family; /* 4 or 6; 0: the place is free */
+	__u8 svc;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct weir_vip) == 24, "weir_vip");
+
+#define WEIR_SVC_CACHE		(1 << 0) /* answers lookups from the hot set */
+#define WEIR_SVC_STRANGERS_PASS (1 << 1) /* not in clients: pass, otherwise drop */
+#define WEIR_SVC_NO_CSUM4	(1 << 2) /* UDP checksum 0 over IPv4 */
+
+struct weir_service {
+	__u8 flags;
+	__u8 nclients4;
+	__u8 nclients6;
+	__u8 pad[5];
+	struct weir_net clients4[WEIR_CLIENTS_MAX];
+	struct weir_net clients6[WEIR_CLIENTS_MAX];
+};
+_Static_assert(sizeof(struct weir_service) == 8 + 64 * WEIR_CLIENTS_MAX, "weir_service");
+
+struct weir_config {
+	__u64 hash_seed;
+	__u64 vip_seed;		/* see weir_vip_hash() */
+	__u32 index_mask;	/* buckets in hot_index - 1 */
+	__u32 slabs;		/* elements of hot_slabs */
+	__u32 entries;		/* hit counters per CPU; 0: no counters */
+	__u32 mtu;		/* the smallest of the attached interfaces */
+	__u32 nvips;
+	__u32 pad;
+	__u8 vip_index[WEIR_VIP_INDEX]; /* 0: none, else number of the vip + 1 */
+	struct weir_vip vips[WEIR_VIPS_MAX];
+	struct weir_service services[WEIR_SERVICES_MAX];
+};
+
+/* ---- the hot set ---------------------------------------------------------------------------- */
+
+/*
+ * hot_index: array of buckets. A word is 0 when free, else
+ *   bits 63..32 tag (hash >> 32, lowest bit forced to 1)
+ *   bits 31..10 slab
+ *   bits  9..0  first line in the slab
+ */
+struct weir_bucket {
+	__u64 word[WEIR_BUCKET_WORDS];
+};
+_Static_assert(sizeof(struct weir_bucket) == WEIR_LINE, "weir_bucket");
+
+#define WEIR_SLOT_CAS	   (1 << 0) /* cas is the origin's */
+#define WEIR_SLOT_KEY_B64  (1 << 1) /* the origin holds the key as binary: `k` is returned in base64 */
+#define WEIR_SLOT_IMMORTAL (1 << 2) /* the item never expires at the origin: t is -1 */
+
+#define WEIR_NEVER (~0ULL)
+
+/*
+ * A slot: the header, then the text reply as memcached sends it for `get`:
+ *   "VALUE " key " " flags " " length "\r\n" | value | "\r\nEND\r\n" | cas in decimal
+ * head_len covers up to and including the first "\r\n". All but expires_ns is written once, before
+ * the index word that publishes the slot.
+ */
+struct weir_slot {
+	__u64 expires_ns;	/* CLOCK_MONOTONIC; WEIR_NEVER: does not expire */
+	__u64 fence;		/* answers only while hot_fence[stripe].count still equals it */
+	__u64 svc_fence;	/* and svc_fence[svc].count this */
+	__u64 cas;
+	__u32 client_flags;
+	__u32 entry;		/* number of the hit counter */
+	__u32 reserved;
+	__u16 head_len;
+	__u16 value_len;
+	__u16 csum_text;	/* folded one's complement sum of the text reply, from an even offset */
+	__u16 csum_head;	/* the same of the head alone, */
+	__u16 csum_value;	/* and of the value alone */
+	__u8 key_len;
+	__u8 svc;
+	__u8 flags;
+	__u8 lines;		/* length of the slot in lines */
+	__u8 cas_digits;
+	__u8 len_digits;	/* digits of the value's length, of the client flags: both in the head */
+	__u8 flags_digits;
+	__u8 pad[3];
+	__u8 text[];
+};
+_Static_assert(sizeof(struct weir_slot) == WEIR_SLOT_HDR, "weir_slot");
+
+#define WEIR_KEY_AT 6 /* offset of the key in a slot's text: after "VALUE " */
+#define WEIR_TAIL_LEN 7 /* "\r\nEND\r\n" */
+
+struct weir_slab {
+	__u8 bytes[WEIR_SLAB_SIZE];
+};
+
+/* ---- fences --------------------------------------------------------------------------------- */
+
+struct weir_fence {
+	__u64 count;   /* raised by every write to a key of this stripe */
+	__u64 last_ns; /* CLOCK_MONOTONIC (coarse) of the last raise */
+};
+_Static_assert(sizeof(struct weir_fence) == 16, "weir_fence");
+
+struct weir_svc_fence {
+	__u64 count;
+	__u64 last_ns;
+	__u64 flush_at_ns; /* a delayed flush_all strikes at about this time; 0: none; WEIR_NEVER: unknown */
+	__u64 pad;
+};
+_Static_assert(sizeof(struct weir_svc_fence) == 32, "weir_svc_fence");
+
+/* ---- counters ------------------------------------------------------------------------------- */
+
+/* stats: per-CPU array, element service * WEIR_REASON_MAX + reason. Packets of no service count
+ * under WEIR_SVC_NONE. */
+#define WEIR_SVC_NONE WEIR_SERVICES_MAX
+struct weir_count {
+	__u64 packets;
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct weir_count) == 16, "weir_count");
+
+/* ---- the control block ---------------------------------------------------------------------- */
+
+#define WEIR_STATE_LOADING   1
+#define WEIR_STATE_READY     2
+#define WEIR_STATE_RELOADING 3
+#define WEIR_STATE_UNLOADING 4
+
+#define WEIR_MODE_NATIVE  1
+#define WEIR_MODE_GENERIC 2
+
+#define WEIR_IF_DISPATCHER (1 << 0) /* runs under the libxdp dispatcher */
+#define WEIR_IF_CLSACT	   (1 << 1) /* the clsact qdisc is ours to remove */
+
+struct weir_ctl_iface {
+	__u32 ifindex; /* 0: the place is free */
+	__u32 prog_id; /* of weir_rx */
+	__u32 mode;    /* WEIR_MODE_* */
+	__u32 flags;   /* WEIR_IF_* */
+	__u32 tc_handle;
+	__u32 tc_priority;
+	__u32 mtu;
+	__u32 pad;
+	char name[16];
+};
+_Static_assert(sizeof(struct weir_ctl_iface) == 48, "weir_ctl_iface");
+
+struct weir_ctl_svc {
+	char name[WEIR_NAME_MAX];     /* "": the place is free */
+	char origin[WEIR_ORIGIN_MAX]; /* "address:port", "[address]:port"; "": none */
+	__u64 ttl_ns;		      /* default TTL of a hot copy; WEIR_NEVER: none */
+	__u32 value_max;	      /* bytes */
+	__u32 flags;		      /* WEIR_SVC_* */
+};
+_Static_assert(sizeof(struct weir_ctl_svc) == 144, "weir_ctl_svc");
+
+/* ctl: one element, mapped and written by the control plane; programs read the lease. */
+struct weir_ctl {
+	__u64 magic;
+	__u32 abi_version;
+	__u32 size;		 /* of this struct */
+	__u64 lease_deadline_ns; /* CLOCK_MONOTONIC; WEIR_NEVER: answer without an agent */
+	__u64 hash_seed;
+	__u32 state;		 /* WEIR_STATE_* */
+	__u32 generation;	 /* counts loads and reloads */
+	__u32 index_buckets;
+	__u32 slabs;
+	__u32 entries;		 /* capacity in keys */
+	__u32 hit_entries;	 /* hit counters per CPU: entries, or 0 */
+	__u32 ncpu;		 /* possible CPUs */
+	__u32 dirty;		 /* a writer has retired slots and not yet waited for readers */
+	__u64 loaded_at;	 /* seconds since 1970 */
+	__u64 netns;		 /* inode of the network namespace */
+	char config[256];	 /* path of the configuration file, as given */
+	struct weir_ctl_iface ifaces[WEIR_IFACES_MAX];
+	struct weir_ctl_svc services[WEIR_SERVICES_MAX];
+};
+
+#endif

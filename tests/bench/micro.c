@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What weir_rx costs for one packet: BPF_PROG_TEST_RUN of a driver program (driver.bpf.c) that puts
+ * the packet back before each repeat and tail-calls weir_rx, or an empty program. The two take
+ * turns; a sample is a run of weir_rx less the mean of the empty runs before and after it. When a
+ * single packet left another way than the row says, by weir_rx's own counters, the row is an error.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "driver.h"
+#include "driver.skel.h"
+#include "hotset.h"
+#include "packet.h"
+#include "report.h"
+#include "rx_fixture.h"
+#include "weir/reason.h"
+
+#define MANY      (1u << 20) /* "1M" keys */
+#define MISSING   (MANY + 1) /* the number of a key that is never filled */
+#define TURNS     16         /* of each program in a round */
+#define DATA_MAX  320
+#define REPLY_MAX 2048
+
+enum form { TEXT, META, BINARY, OTHER_PORT, OTHER_TCP };
+
+struct row {
+	const char *name;
+	enum form form;
+	int family; /* 4 or 6 */
+	unsigned key_len, value_len;
+	bool many;  /* a random one of MANY keys each time */
+	int cpus;   /* at the same time, on the same key */
+	int reason; /* how every packet must leave */
+	const char *target;
+};
+
+/* Rows on many keys stand last: each has a hot set of its own. */
+static const struct row rows[] = {
+	{"hit/k16/v32", TEXT, 4, 16, 32, false, 1, WEIR_R_HIT, "<= 70"},
+	{"hit/k16/v100", TEXT, 4, 16, 100, false, 1, WEIR_R_HIT, "<= 75"},
+	{"hit/k16/v256", TEXT, 4, 16, 256, false, 1, WEIR_R_HIT, ""},
+	{"hit/k16/v1000", TEXT, 4, 16, 1000, false, 1, WEIR_R_HIT, "<= 90"},
+	{"hit/k64/v32", TEXT, 4, 64, 32, false, 1, WEIR_R_HIT, "<= 85"},
+	{"hit/k16/v32/ipv6", TEXT, 6, 16, 32, false, 1, WEIR_R_HIT, ""},
+	{"mg/k16/v32", META, 4, 16, 32, false, 1, WEIR_R_HIT, ""},
+	{"binary/k16/v32", BINARY, 4, 16, 32, false, 1, WEIR_R_HIT, ""},
+	{"miss/k16", TEXT, 4, 16, 0, false, 1, WEIR_R_MISS, "<= 40"},
+	{"miss/k64", TEXT, 4, 64, 0, false, 1, WEIR_R_MISS, ""},
+	{"pass/other", OTHER_PORT, 4, 16, 0, false, 1, WEIR_R_OTHER, "<= 10"},
+	{"pass/other/tcp", OTHER_TCP, 4, 16, 0, false, 1, WEIR_R_OTHER, "<= 10"},
+	{"hit/k16/v32/2cpu", TEXT, 4, 16, 32, false, 2, WEIR_R_HIT, ""},
+	{"hit/k16/v32/1M", TEXT, 4, 16, 32, true, 1, WEIR_R_HIT, "<= 70"},
+	{"hit/k16/v100/1M", TEXT, 4, 16, 100, true, 1, WEIR_R_HIT, "<= 75"},
+};
+
+/* weir_rx with its maps, and a driver that fits it. */
+struct subject {
+	struct rx_fixture *fx;
+	struct driver *driver;
+	struct bench_state *states;
+};
+
+static unsigned rounds = 9, repeats = 1 << 20, first_cpu;
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+/* "bench:kkk...kaaaaaaaa": the last eight bytes are the number. */
+static void make_key(char *key, unsigned len, __u32 number)
+{
+	__u64 letters = bench_letters(number);
+
+	memset(key, 'k', len);
+	memcpy(key, "bench:", 6);
+	memcpy(key + len - 8, &letters, 8);
+}
+
+static size_t make_data(unsigned char *out, enum form form, const char *key, unsigned key_len)
+{
+	static const unsigned char frame[WEIR_FRAME_HDR] = {0x12, 0x34, 0, 0, 0, 1, 0, 0};
+	char *body = (char *)out + sizeof(frame);
+
+	memcpy(out, frame, sizeof(frame));
+	if (form == META)
+		return sizeof(frame) + sprintf(body, "mg %.*s v\r\n", key_len, key);
+	if (form != BINARY)
+		return sizeof(frame) + sprintf(body, "get %.*s\r\n", key_len, key);
+	memset(body, 0, 24);
+	body[0] = (char)0x80;
+	body[3] = (char)key_len;
+	body[11] = (char)key_len;
+	memcpy(body + 24, key, key_len);
+	return sizeof(frame) + 24 + key_len;
+}
+
+static size_t key_offset(enum form form)
+{
+	return WEIR_FRAME_HDR + (form == META ? 3 : form == BINARY ? 24 : 4);
+}
+
+static struct packet_flow make_flow(const struct row *r)
+{
+	bool other = r->form == OTHER_PORT || r->form == OTHER_TCP;
+	struct packet_flow f = {.family = r->family == 6 ? AF_INET6 : AF_INET,
+				.proto = r->form == OTHER_TCP ? IPPROTO_TCP : IPPROTO_UDP,
+				.src_mac = {2, 0, 0, 0, 0, 2},
+				.dst_mac = {2, 0, 0, 0, 0, 1},
+				.sport = 40000,
+				.dport = other ? 8080 : 11211};
+
+	inet_pton(f.family, r->family == 6 ? "fd00::2" : "10.0.0.2", f.src);
+	inet_pton(f.family, r->family == 6 ? "fd00::1" : "10.0.0.1", f.dst);
+	return f;
+}
+
+/* What the driver restores before each repeat on one CPU. */
+static void make_state(struct bench_state *s, const struct row *r, unsigned cpu)
+{
+	struct packet_flow flow = make_flow(r);
+	unsigned char data[DATA_MAX];
+	char key[WEIR_KEY_MAX];
+	size_t len;
+
+	make_key(key, r->key_len, r->reason == WEIR_R_HIT ? 0 : MISSING);
+	len = make_data(data, r->form, key, r->key_len);
+	memset(s, 0, sizeof(*s));
+	s->len = packet_build(s->frame, sizeof(s->frame), &flow, data, len);
+	s->random = 0x9e3779b97f4a7c15ULL + cpu;
+	if (!r->many)
+		return;
+	s->num_at = packet_data_at(&flow) + key_offset(r->form) + r->key_len - 8;
+	s->num_mask = MANY - 1;
+}
+
+/* ---- the subject ---------------------------------------------------------------------------- */
+
+static int fill_keys(struct hotset *h, const struct row *r)
+{
+	char key[WEIR_KEY_MAX], value[WEIR_TEXT_MAX];
+	struct hot_item item = {.key = key,
+				.value = value,
+				.key_len = r->key_len,
+				.value_len = r->value_len,
+				.flags = WEIR_SLOT_CAS,
+				.cas = 12345,
+				.expires_ns = WEIR_NEVER};
+	int err;
+
+	memset(value, 'v', sizeof(value));
+	for (__u32 n = 0; n < (r->many ? MANY : 1); n++) {
+		make_key(key, r->key_len, n);
+		item.fence = hotset_fence(h, 0, key, r->key_len);
+		err = hotset_put(h, &item);
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+static int fill(struct rx_fixture *fx, const struct row *r)
+{
+	struct hotset *h;
+	int err;
+
+	if (r->reason != WEIR_R_HIT)
+		return 0;
+	err = hotset_open(&h, rx_fixture_mem(fx));
+	if (err)
+		return err;
+	err = fill_keys(h, r);
+	return hotset_close(h) ?: err;
+}
+
+static int set_slot(struct driver *d, __u32 slot, const struct bpf_program *prog)
+{
+	int fd = bpf_program__fd(prog);
+
+	return bpf_map_update_elem(bpf_map__fd(d->maps.bench_progs), &slot, &fd, BPF_ANY) ? -errno : 0;
+}
+
+/* Programs that tail-call each other must agree on what the verifier assumed for them. */
+static int open_driver(struct driver **out, const struct bpf_program *subject)
+{
+	struct driver *d = driver__open();
+	struct bpf_program *progs[2];
+	int err;
+
+	if (!d)
+		return -errno;
+	*out = d;
+	progs[0] = d->progs.bench_driver;
+	progs[1] = d->progs.bench_empty;
+	for (int i = 0; i < 2; i++) {
+		bpf_program__set_flags(progs[i], bpf_program__flags(subject) & BPF_F_XDP_HAS_FRAGS);
+		bpf_program__set_expected_attach_type(progs[i], bpf_program__expected_attach_type(subject));
+	}
+	err = driver__load(d);
+	err = err ?: set_slot(d, BENCH_EMPTY, progs[1]);
+	return err ?: set_slot(d, BENCH_SUBJECT, subject);
+}
+
+static size_t states_size(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	return (sizeof(struct bench_state) * BENCH_CPUS + page - 1) & ~(page - 1);
+}
+
+static void close_subject(struct subject *s)
+{
+	if (s->states)
+		munmap(s->states, states_size());
+	driver__destroy(s->driver);
+	if (s->fx)
+		rx_fixture_close(s->fx);
+	memset(s, 0, sizeof(*s));
+}
+
+static int open_subject(struct subject *s, const struct row *r)
+{
+	__u32 capacity = r->many ? MANY + MANY / 8 : 1024;
+	__u64 memory = r->many ? (__u64)MANY * (r->value_len + 224) : 8 << 20;
+	void *map;
+	int err;
+
+	err = rx_fixture_open(&s->fx, capacity, memory);
+	err = err ?: open_driver(&s->driver, rx_fixture_prog(s->fx));
+	if (err)
+		return err;
+	map = mmap(NULL, states_size(), PROT_READ | PROT_WRITE, MAP_SHARED,
+		   bpf_map__fd(s->driver->maps.bench_state), 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	s->states = map;
+	return 0;
+}
+
+/* ---- runs ----------------------------------------------------------------------------------- */
+
+static double thread_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+/* One worker: a thread pinned to a CPU. With a barrier its runs start together with another's. */
+struct worker {
+	const struct subject *subject;
+	pthread_barrier_t *barrier;
+	unsigned cpu;
+	struct samples together, alone;
+	__u64 packets; /* sent through the subject */
+	int err;
+};
+
+static int pin(unsigned cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return -pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+/* ns of CPU time for one of n repeats. */
+static double run(struct worker *w, enum bench_slot slot, unsigned n)
+{
+	struct bench_state *s = &w->subject->states[w->cpu];
+	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = s->frame, .data_size_in = s->len, .repeat = n);
+	double start;
+
+	s->home = 0;
+	s->slot = slot;
+	w->packets += slot == BENCH_SUBJECT ? n : 0;
+	start = thread_ns();
+	if (bpf_prog_test_run_opts(bpf_program__fd(w->subject->driver->progs.bench_driver), &o))
+		w->err = -errno;
+	if (s->errors)
+		w->err = -EIO;
+	return (thread_ns() - start) / n;
+}
+
+static void meet(pthread_barrier_t *barrier)
+{
+	if (barrier)
+		pthread_barrier_wait(barrier);
+}
+
+/*
+ * A round is `repeats` of either program in short turns, so that a change of the clock or of a
+ * neighbour's load meets both. Its sample is the median turn.
+ */
+static void round_once(struct worker *w, struct samples *out, pthread_barrier_t *barrier)
+{
+	struct samples turns = {.n = 0};
+	double before = run(w, BENCH_EMPTY, repeats / TURNS), subject, after;
+
+	for (int i = 0; i < TURNS; i++) {
+		meet(barrier);
+		subject = run(w, BENCH_SUBJECT, repeats / TURNS);
+		meet(barrier);
+		after = run(w, BENCH_EMPTY, repeats / TURNS);
+		samples_add(&turns, subject - (before + after) / 2);
+		before = after;
+	}
+	samples_add(out, samples_median(&turns));
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+
+	w->err = pin(w->cpu);
+	run(w, BENCH_SUBJECT, repeats / 4); /* warms caches and the clock up */
+	for (unsigned i = 0; i < rounds; i++) {
+		round_once(w, &w->together, w->barrier);
+		meet(w->barrier);
+		/* One CPU alone while the other waits: the ratio is taken within a round. */
+		if (w->barrier && w->cpu == first_cpu)
+			round_once(w, &w->alone, NULL);
+	}
+	return NULL;
+}
+
+static int run_workers(struct worker *w, int n)
+{
+	pthread_barrier_t barrier;
+	pthread_t threads[2];
+	int err = 0;
+
+	pthread_barrier_init(&barrier, NULL, n);
+	for (int i = 0; i < n; i++) {
+		w[i].barrier = n > 1 ? &barrier : NULL;
+		if (pthread_create(&threads[i], NULL, work, &w[i]))
+			exit(1);
+	}
+	for (int i = 0; i < n; i++) {
+		pthread_join(threads[i], NULL);
+		err = err ?: w[i].err;
+	}
+	pthread_barrier_destroy(&barrier);
+	return err;
+}
+
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+/* One repeat's reply and the thousandth's must be the same bytes, and hold the value. */
+static const char *check_reply(const struct subject *s, const struct row *r, unsigned cpu)
+{
+	struct bench_state *st = &s->states[cpu];
+	int fd = bpf_program__fd(s->driver->progs.bench_driver);
+	unsigned char reply[2][REPLY_MAX] = {0}, value[WEIR_TEXT_MAX];
+	__u32 len[2];
+
+	memset(value, 'v', sizeof(value));
+	st->slot = BENCH_SUBJECT;
+	for (int i = 0; i < 2; i++) {
+		LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = st->frame, .data_size_in = st->len,
+			    .data_out = reply[i], .data_size_out = REPLY_MAX, .repeat = i ? 1000 : 1);
+
+		st->home = 0;
+		if (bpf_prog_test_run_opts(fd, &o) || st->errors)
+			return "the test run failed";
+		if ((o.retval == XDP_TX) != (r->reason == WEIR_R_HIT))
+			return "the program's verdict is not the row's";
+		len[i] = o.data_size_out;
+	}
+	if (!r->many && (len[0] != len[1] || memcmp(reply[0], reply[1], len[0])))
+		return "the packet is not restored between repeats";
+	if (r->reason == WEIR_R_HIT && !memmem(reply[1], len[1], value, r->value_len))
+		return "the reply does not hold the value";
+	return NULL;
+}
+
+static void report(const struct row *r, struct worker *w, FILE *json)
+{
+	struct samples both = {.n = 0}, ratio = {.n = 0};
+
+	if (r->cpus == 1) {
+		report_row(json, r->name, "ns", &w->together, r->target);
+		return;
+	}
+	for (int i = 0; i < w->together.n; i++) {
+		samples_add(&both, (w[0].together.v[i] + w[1].together.v[i]) / 2);
+		samples_add(&ratio, both.v[i] / w[0].alone.v[i]);
+	}
+	report_row(json, r->name, "ns", &both, r->target);
+	report_row(json, "hit/k16/v32/2cpu/ratio", "ratio", &ratio, "<= 1.1");
+}
+
+/* NULL, or why there is no number. */
+static const char *measure(const struct subject *s, const struct row *r, FILE *json)
+{
+	struct worker w[2] = {{.subject = s, .cpu = first_cpu}, {.subject = s, .cpu = !first_cpu}};
+	static char why[160];
+	const char *bad;
+	__u64 counted;
+	int err;
+
+	for (int i = 0; i < r->cpus; i++)
+		make_state(&s->states[w[i].cpu], r, w[i].cpu);
+	err = fill(s->fx, r);
+	if (err) {
+		snprintf(why, sizeof(why), "filling the hot set: %s", strerror(-err));
+		return why;
+	}
+	bad = check_reply(s, r, first_cpu);
+	if (bad)
+		return bad;
+	counted = rx_fixture_count(s->fx, r->reason);
+	err = run_workers(w, r->cpus);
+	counted = rx_fixture_count(s->fx, r->reason) - counted;
+	if (err || counted != w[0].packets + w[1].packets) {
+		snprintf(why, sizeof(why), "%llu of %llu packets left the intended way (%s)", counted,
+			 w[0].packets + w[1].packets, strerror(-err));
+		return why;
+	}
+	report(r, w, json);
+	return NULL;
+}
+
+static bool selected(const char *name, char **prefixes)
+{
+	if (!*prefixes)
+		return true;
+	for (; *prefixes; prefixes++)
+		if (!strncmp(name, *prefixes, strlen(*prefixes)))
+			return true;
+	return false;
+}
+
+static int run_rows(char **prefixes, FILE *json)
+{
+	struct subject s = {0};
+	int failed = 0;
+
+	for (const struct row *r = rows; r < rows + sizeof(rows) / sizeof(rows[0]); r++) {
+		const char *why = NULL;
+		int err = 0;
+
+		if (!selected(r->name, prefixes))
+			continue;
+		if (r->cpus > sysconf(_SC_NPROCESSORS_ONLN)) {
+			report_error(r->name, "not enough CPUs");
+			continue;
+		}
+		if (r->many)
+			close_subject(&s);
+		if (!s.fx)
+			err = open_subject(&s, r);
+		why = err ? strerror(-err) : measure(&s, r, json);
+		if (why)
+			report_error(r->name, why);
+		failed += why != NULL;
+	}
+	close_subject(&s);
+	return failed;
+}
+
+static int usage(void)
+{
+	fprintf(stderr,
+		"usage: micro [-r ROUNDS] [-n REPEATS] [-c FIRST_CPU] [-o JSON_LINES] [ROW-PREFIX...]\n");
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	FILE *json = NULL;
+	int c, failed;
+
+	while ((c = getopt(argc, argv, "r:n:c:o:")) != -1) {
+		if (c == 'r')
+			rounds = atoi(optarg);
+		else if (c == 'n')
+			repeats = atoi(optarg);
+		else if (c == 'c')
+			first_cpu = atoi(optarg);
+		else if (c == 'o')
+			json = fopen(optarg, "w");
+		else
+			return usage();
+		if (c == 'o' && !json)
+			return perror(optarg), 1;
+	}
+	if (!rounds || rounds > REPORT_RUNS_MAX || repeats < 1000 || first_cpu > 1)
+		return usage();
+	c = pin(first_cpu);
+	if (c)
+		return fprintf(stderr, "CPU %u: %s\n", first_cpu, strerror(-c)), 1;
+	report_head();
+	failed = run_rows(argv + optind, json);
+	if (json && fclose(json))
+		return perror("writing results"), 1;
+	return failed ? 1 : 0;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * libFuzzer target: any bytes as a configuration. Either it is refused with at least one fault that a
+ * terminal can show, or what was understood keeps every promise of config.h.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+
+static void check_text(const char *s)
+{
+	for (; *s; s++)
+		assert(*s >= ' ' && *s <= '~');
+}
+
+static void on_fault(const struct config_fault *f, void *arg)
+{
+	unsigned *faults = arg;
+
+	assert(!strcmp(f->file, "fuzz.yaml") && *f->message);
+	check_text(f->field);
+	check_text(f->message);
+	(*faults)++;
+}
+
+static unsigned check_service(const struct config_service *s)
+{
+	bool v4 = false, v6 = false;
+
+	assert(*s->name && strlen(s->name) < sizeof(s->name));
+	assert(s->nvips && s->nclients4 + s->nclients6);
+	assert(s->nclients4 <= WEIR_CLIENTS_MAX && s->nclients6 <= WEIR_CLIENTS_MAX);
+	assert(s->ttl_ns && s->value_max && s->value_max <= WEIR_TEXT_MAX);
+	assert(s->flags & WEIR_SVC_CACHE);
+	for (unsigned i = 0; i < s->nvips; i++) {
+		assert(s->vips[i].family == 4 || s->vips[i].family == 6);
+		assert(s->vips[i].port);
+		v4 |= s->vips[i].family == 4;
+		v6 |= s->vips[i].family == 6;
+	}
+	assert((!v4 || s->nclients4) && (!v6 || s->nclients6));
+	for (unsigned i = 0; i < s->nclients4; i++)
+		assert(s->clients4[i].mask.w[0]);
+	return s->nvips;
+}
+
+static void check_config(const struct config *c)
+{
+	struct config_memory m;
+	unsigned vips = 0;
+
+	assert(c->nifaces && c->nifaces <= WEIR_IFACES_MAX);
+	assert(c->nservices && c->nservices <= WEIR_SERVICES_MAX);
+	assert(c->capacity && c->capacity <= WEIR_ENTRIES_MAX);
+	for (unsigned i = 0; i < c->nifaces; i++)
+		assert(*c->ifaces[i].name && c->ifaces[i].mode <= WEIR_MODE_GENERIC);
+	for (unsigned i = 0; i < c->nservices; i++)
+		vips += check_service(&c->services[i]);
+	assert(vips <= WEIR_VIPS_MAX);
+	config_memory(c, 4, &m);
+	assert(m.nslabs && m.nslabs <= WEIR_SLABS_MAX);
+	assert(!(m.index_buckets & (m.index_buckets - 1)));
+	assert((__u64)m.index_buckets * WEIR_BUCKET_WORDS >= 2ULL * c->capacity);
+	assert(m.total > m.slabs + m.index);
+}
+
+/* The parsers of single values take strings: the same bytes again, terminated. */
+static void check_values(const uint8_t *data, size_t size)
+{
+	char *s = strndup((const char *)data, size);
+	struct config_vip vip;
+	struct weir_net net;
+	int family = 0, err;
+	__u64 n;
+
+	if (!s)
+		return;
+	if (!parse_duration(s, &n))
+		assert(n == WEIR_NEVER || (n && n <= INT64_MAX));
+	parse_size(s, &n);
+	err = parse_net(s, &net, &family);
+	assert(err == -EINVAL || family == 4 || family == 6);
+	if (!parse_endpoint(s, &vip))
+		assert(vip.port && (vip.family == 4 || vip.family == 6));
+	free(s);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct config *c = (void *)1;
+	unsigned faults = 0;
+	int err = config_parse_each(&c, "fuzz.yaml", data, size, on_fault, &faults);
+
+	assert(!err == !faults && !err == !!c);
+	if (c)
+		check_config(c);
+	config_free(c);
+	check_values(data, size);
+	return 0;
+}

@@ -1,0 +1,388 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#
+# The command line as a user meets it: help, mistakes, exit statuses, JSON, broken outputs, the man
+# page, the completion. Prints TAP. Runs the program named by WEIR; needs no root, and loads nothing.
+set -u
+
+here=$(cd "$(dirname "$0")/../.." && pwd)
+weir=${WEIR:-$here/build/weir}
+case $weir in /*) ;; *) weir=$PWD/$weir ;; esac
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+count=0 failures=0 bad=0
+
+commands=("check" "load" "unload" "reload" "status" "stats" "doctor" "cache warm" "cache show" "cache get"
+	"cache put" "cache drop" "cache flush")
+doctor_checks="kernel btf jit bpffs capabilities xdp_program mmapable_map dispatcher"
+
+begin()
+{
+	sentence=$1 bad=0
+}
+
+# Ends a test that ran; each check before it printed both sides when it did not hold.
+end()
+{
+	count=$((count + 1))
+	if [ $bad = 0 ]; then
+		echo "ok $count - $sentence"
+	else
+		echo "not ok $count - $sentence"
+		failures=$((failures + 1))
+	fi
+}
+
+skip()
+{
+	count=$((count + 1))
+	echo "ok $count - $1 # SKIP $2"
+}
+
+wrong()
+{
+	bad=1
+	printf '%s\n' "$@" | sed 's/^/# /'
+}
+
+is()
+{
+	[ "$2" = "$3" ] || wrong "$1: got \"$2\", wanted \"$3\""
+}
+
+has()
+{
+	[[ $2 == *"$3"* ]] || wrong "$1: got \"$2\", wanted \"$3\" in it"
+}
+
+# Runs weir with the given words: $status, $out, $err.
+try()
+{
+	timeout 20 "$weir" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+	status=$? out=$(cat "$tmp/out") err=$(cat "$tmp/err")
+}
+
+# A mistake is one line, a hint, and status 2; nothing on standard output.
+mistake()
+{
+	local want=$1
+	shift
+	try "$@"
+	is "weir $*: status" $status 2
+	is "weir $*: standard output" "$out" ""
+	is "weir $*: first line" "$(head -n 1 "$tmp/err")" "weir: $want"
+	is "weir $*: lines" "$(wc -l <"$tmp/err")" 2
+	has "weir $*: hint" "$(tail -n 1 "$tmp/err")" "Try 'weir"
+}
+
+# The value at a path of dots in the JSON document in $tmp/out, as JSON.
+json()
+{
+	python3 -c '
+import functools, json, sys
+print(json.dumps(functools.reduce(lambda d, k: d[k], sys.argv[2:], json.load(open(sys.argv[1])))))
+' "$tmp/out" "$@" 2>&1 | tail -n 1
+}
+
+[ -x "$weir" ] || {
+	echo "Bail out! no program $weir: set WEIR"
+	exit 1
+}
+
+# ---- help --------------------------------------------------------------------------------------
+
+begin "every command explains itself, in 80 columns, with an example, the same in three ways"
+for c in "" "cache" "${commands[@]}"; do
+	# shellcheck disable=SC2086 # words
+	try $c -h
+	is "$c -h: status" $status 0
+	is "$c -h: standard error" "$err" ""
+	has "$c -h" "$out" "Usage: weir ${c:-COMMAND}"
+	has "$c -h" "$out" $'\nExample:\n  '
+	is "$c -h: lines over 80 columns" "$(grep -E '^.{81}' "$tmp/out")" ""
+	is "$c -h: tabs and trailing blanks" "$(grep -nP '\t| $' "$tmp/out")" ""
+	short=$out
+	# shellcheck disable=SC2086
+	try $c --help
+	is "$c --help" "$out" "$short"
+	# shellcheck disable=SC2086
+	try help $c
+	is "help $c" "$out" "$short"
+done
+end
+
+begin "help names every command"
+try -h
+for c in "${commands[@]}"; do
+	grep -Eq "^  $c +[a-z]" "$tmp/out" || wrong "no line for $c"
+done
+end
+
+begin "-h explains instead of running, wherever it stands"
+try cache drop a b -h
+is "status" $status 0
+has "output" "$out" "Usage: weir cache drop KEY..."
+end
+
+begin "help that could not be printed is a failure"
+"$weir" -h >/dev/full 2>"$tmp/err"
+is "status, full disk" $? 1
+has "message" "$(cat "$tmp/err")" "standard output could not be written: No space left on device"
+"$weir" -h >&- 2>"$tmp/err"
+is "status, closed" $? 1
+has "message" "$(cat "$tmp/err")" "standard output could not be written"
+end
+
+begin "a reader that goes away ends it with status 1 and no message"
+(
+	trap '' PIPE
+	exec 2>"$tmp/err"
+	sleep 0.2
+	"$weir" -h
+	echo $? >"$tmp/status"
+) | true
+is "status" "$(cat "$tmp/status")" 1
+is "standard error" "$(cat "$tmp/err")" ""
+end
+
+begin "--version names the program and the versions of its interfaces"
+try --version
+is "status" $status 0
+[[ $out =~ ^weir\ [0-9]+\.[0-9]+.*ABI\ [0-9]+.*JSON\ [0-9]+ ]] || wrong "got \"$out\""
+end
+
+# ---- mistakes ----------------------------------------------------------------------------------
+
+begin "an unknown command is told from a known one, and the nearest named"
+mistake "no command given"
+mistake "no command 'loda'; did you mean 'load'?" loda
+mistake "no command 'statu'; did you mean 'status'?" statu
+mistake "no command 'warm'; did you mean 'cache warm'?" warm list
+mistake "no command 'frobnicate'" frobnicate
+mistake "no command 'check '; did you mean 'check'?" "check "
+mistake "no command ''" ""
+mistake "no command 'LOAD'" LOAD
+mistake "no option '--frob' before a command" --frob
+mistake "no option '-c' before a command" -c x load
+end
+
+begin "a noun without its verb, and a wrong verb, are told"
+mistake "cache: a verb is missing, one of: warm, show, get, put, drop, flush" cache
+mistake "cache: no verb 'shwo'; did you mean 'cache show'?" cache shwo
+mistake "cache: a verb is missing, one of: warm, show, get, put, drop, flush" cache -q
+mistake "cache: no verb '--top'" cache --top 5 show
+end
+
+begin "names match exactly: no beginnings of commands or options"
+mistake "no command 'che'; did you mean 'check'?" che
+mistake "no command 'stat'; did you mean 'stats'?" stat
+mistake "load: no option '--conf'; did you mean '--config'?" load --conf x
+mistake "load: no option '--conf'; did you mean '--config'?" load --conf=x
+mistake "load: no option '--dry'; did you mean '--dry-run'?" load --dry
+mistake "cache show: no option '--to'; did you mean '--top'?" cache show --to 5
+end
+
+begin "an unknown option, a missing or needless value are told"
+mistake "load: no option '--ifcae'; did you mean '--iface'?" load --ifcae eth0
+mistake "load: no option '-z'" load -z
+mistake "load: no option '-z'" load -qz
+mistake "load: option '--config' needs FILE" load -c
+mistake "load: option '--config' needs FILE" load --config
+mistake "load: option '--dry-run' takes no value" load --dry-run=yes
+mistake "status: no option '--config'" status --config x
+end
+
+begin "missing and surplus arguments are named"
+mistake "cache warm: LIST is missing" cache warm
+mistake "cache get: KEY is missing" cache get
+mistake "cache put: KEY is missing" cache put
+mistake "cache put: VALUE is missing" cache put key
+mistake "cache drop: KEY is missing" cache drop --
+mistake "cache get: one argument too many: 'b'" cache get a b
+mistake "cache get: one argument too many: '-b'" cache get -- -a -b
+mistake "cache put: one argument too many: 'd'" cache put a b d
+mistake "unload: one argument too many: 'eth0'" unload eth0
+mistake "check: one argument too many: 'weir.yaml'" check weir.yaml
+end
+
+begin "what a mistake quotes cannot move a terminal's cursor"
+try $'\e[2J'
+is "status" $status 2
+has "message" "$err" "no command '\\x1b[2J'"
+end
+
+begin "with --json a mistake is a document too, wherever --json stands"
+for words in "--json loda" "loda --json" "cache --json" "load --conf x --json" "load --json -c" \
+	"cache put key --json"; do
+	# shellcheck disable=SC2086
+	try $words
+	is "$words: status" $status 2
+	is "$words: version" "$(json version)" 1
+	is "$words: kind" "$(json kind)" '"error"'
+	is "$words: status in it" "$(json status)" 2
+	is "$words: error" "weir: $(json error | sed 's/^"//; s/"$//')" "$(head -n 1 "$tmp/err")"
+done
+try $'frob\xff\e' --json
+is "a name that is no UTF-8" "$(json error)" '"no command '\''frob\\xff\\x1b'\''"'
+end
+
+begin "after -- a key may look like an option"
+try cache get -- --json
+[ $status != 2 ] || wrong "taken as an option: $err"
+[ "$(head -c 1 "$tmp/out")" != "{" ] || wrong "a document on standard output: $out"
+end
+
+# ---- check -------------------------------------------------------------------------------------
+
+begin "check reads the example configuration without privileges"
+try check -c "$here/docs/weir.example.yaml" --json
+is "status" $status 0
+is "kind" "$(json kind)" '"check"'
+is "ok" "$(json ok)" true
+end
+
+begin "check of a file that is not there is a failure that names it"
+try check -c "$tmp/none.yaml"
+is "status" $status 1
+has "message" "$err" "$tmp/none.yaml"
+end
+
+begin "an option stands before or after, apart or joined"
+for words in "-c $tmp/none.yaml" "-c$tmp/none.yaml" "--config $tmp/none.yaml" "--config=$tmp/none.yaml" \
+	"-q -c $tmp/none.yaml" "-qc $tmp/none.yaml"; do
+	# shellcheck disable=SC2086
+	try check $words
+	is "$words: status" $status 1
+	has "$words" "$err" "$tmp/none.yaml"
+done
+try -q check -c "$tmp/none.yaml"
+is "-q before the command" $status 1
+end
+
+# ---- doctor ------------------------------------------------------------------------------------
+
+begin "doctor gives each check a verdict, each fault a fix, and the worst as exit status"
+try doctor --json
+is "kind" "$(json kind)" '"doctor"'
+# shellcheck disable=SC2086 # words
+python3 - "$tmp/out" $status $doctor_checks <<'PY' >"$tmp/wrong" 2>&1
+import json, sys
+doc, status, wanted = json.load(open(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]
+verdicts = ["ok", "info", "warning", "unknown", "missing"]
+checks = doc["checks"]
+for c in checks:
+    assert set(c) == {"name", "interface", "verdict", "message", "fix"}, c
+    assert c["verdict"] in verdicts and c["message"], c
+    assert c["fix"] or c["verdict"] in ("ok", "info") or c["interface"], c
+    assert not (c["fix"] and c["verdict"] == "ok"), c
+missing = set(wanted) - {c["name"] for c in checks}
+assert not missing, f"not checked: {missing}"
+worst = max((c["verdict"] for c in checks), key=verdicts.index)
+worst = "ok" if worst == "info" else worst
+assert doc["verdict"] == worst, (doc["verdict"], worst)
+assert doc["ok"] == (worst == "ok")
+assert status == {"ok": 0, "warning": 5, "unknown": 4, "missing": 3}[worst], (status, worst)
+PY
+[ -s "$tmp/wrong" ] && wrong "$(tail -n 1 "$tmp/wrong")"
+end
+
+begin "doctor says the same in words"
+json_status=$status
+try doctor
+is "status" $status $json_status
+for check in $doctor_checks; do
+	grep -Eq "^  (ok|info|warning|unknown|missing) +$check " "$tmp/out" || wrong "no line for $check"
+done
+end
+
+begin "doctor of an interface that is not there: missing, status 3"
+try doctor -i weir-none0 --json
+is "status" $status 3
+has "checks" "$(json checks)" '"name": "interface", "interface": "weir-none0", "verdict": "missing"'
+end
+
+begin "doctor leaves no program or map behind"
+if [ "$(id -u)" = 0 ] && command -v bpftool >/dev/null; then
+	is "programs" "$(bpftool prog 2>/dev/null | grep -c weir_probe)" 0
+	is "maps" "$(bpftool map 2>/dev/null | grep -c weir_probe)" 0
+	end
+else
+	skip "doctor leaves no program or map behind" "needs root and bpftool"
+fi
+
+# ---- stats -------------------------------------------------------------------------------------
+
+begin "stats that cannot be read say why, as a document too"
+try stats --json
+if [ $status = 0 ]; then
+	is "kind" "$(json kind)" '"stats"'
+else
+	[ $status = 1 ] || [ $status = 4 ] || wrong "status $status"
+	is "kind" "$(json kind)" '"error"'
+	has "message" "$err" "weir: stats: "
+fi
+end
+
+# ---- what goes with it -------------------------------------------------------------------------
+
+begin "the man page is clean, and has every command and option"
+if command -v mandoc >/dev/null; then
+	# Which other manuals are installed, and whether they are indexed, is no matter of this one.
+	is "mandoc" "$(mandoc -T lint "$here/docs/weir.8" 2>&1 | grep -vE 'manual not found|makewhatis')" ""
+	man=$(mandoc -T utf8 "$here/docs/weir.8" | sed 's/.\x08//g')
+	for c in "${commands[@]}"; do
+		has "man page" "$man" "weir $c"
+		# shellcheck disable=SC2086
+		try $c -h
+		while read -r option; do
+			[[ $man == *"$option"* ]] || wrong "$c $option is not in the man page"
+		done < <(grep -oE '^ +(-., )?--[a-z-]+' "$tmp/out" | grep -oE -- '--[a-z-]+')
+	done
+	end
+else
+	skip "the man page is clean, and has every command and option" "no mandoc"
+fi
+
+# What would be offered for the words given, the last being completed.
+complete_words()
+{
+	COMP_WORDS=(weir "$@") COMP_CWORD=$#
+	_weir 2>/dev/null
+	printf '%s\n' "${COMPREPLY[@]}"
+}
+
+begin "completion offers every command and option that the program has"
+# shellcheck disable=SC1091
+source "$here/scripts/completion/weir.bash"
+for c in "${commands[@]}"; do
+	read -r -a words <<<"$c"
+	has "$c" "$(complete_words "${words[@]}")" "${words[-1]}"
+	"$weir" "${words[@]}" -h | grep -oE '^ +(-., )?--[a-z-]+' | grep -oE -- '-?-[a-z-]+' | sort >"$tmp/want"
+	complete_words "${words[@]}" - | sort >"$tmp/got"
+	is "$c" "$(cat "$tmp/got")" "$(cat "$tmp/want")"
+done
+end
+
+begin "completion knows the values of options: modes, formats, files, services"
+touch "$tmp/list.csv"
+is "modes" "$(complete_words load -m na)" native
+is "formats" "$(complete_words cache warm --format j)" jsonl
+is "files" "$(complete_words cache warm "$tmp/li")" "$tmp/list.csv"
+is "configuration" "$(complete_words check -c "$tmp/li")" "$tmp/list.csv"
+weir()
+{
+	printf '{\n "interfaces": [{"name": "eth0"}],\n "services": [\n  {\n   "name": "sessions", "ttl_seconds": 3\n'
+	printf '  },\n  {"name": "carts"}\n ], "cache": {"name": "x"}\n}\n'
+}
+is "services" "$(complete_words stats -s "")" $'sessions\ncarts'
+is "a service" "$(complete_words cache get -s c)" carts
+end
+
+begin "every kind of document is described"
+for c in "${commands[@]}"; do
+	grep -q "^## .*\`${c/ /.}\`" "$here/docs/json.md" || wrong "no section for ${c/ /.}"
+done
+end
+
+echo "1..$count"
+[ $failures = 0 ]

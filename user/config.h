@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The configuration file (YAML, see docs/weir.yaml.5 and docs/weir.example.yaml), read, checked and
+ * brought to the forms that the data plane uses. Nothing here needs privileges.
+ */
+#ifndef WEIR_CONFIG_H
+#define WEIR_CONFIG_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "weir/abi.h"
+
+struct config_vip {
+	struct weir_addr addr; /* wire order; IPv4 in the first word */
+	__be16 port;
+	__u8 family; /* 4 or 6 */
+};
+
+struct config_service {
+	char name[WEIR_NAME_MAX];
+	struct config_vip *vips;
+	unsigned nvips;
+	struct weir_net clients4[WEIR_CLIENTS_MAX];
+	struct weir_net clients6[WEIR_CLIENTS_MAX];
+	unsigned nclients4, nclients6;
+	char origin[WEIR_ORIGIN_MAX]; /* "": none */
+	__u64 ttl_ns;		      /* WEIR_NEVER: none */
+	__u32 value_max;	      /* bytes */
+	__u32 flags;		      /* WEIR_SVC_* */
+};
+
+struct config_iface {
+	char name[16];
+	__u32 mode; /* 0 auto, WEIR_MODE_NATIVE, WEIR_MODE_GENERIC */
+};
+
+struct config {
+	char *path;
+	struct config_iface *ifaces;
+	unsigned nifaces;
+	struct config_service *services;
+	unsigned nservices;
+	__u32 capacity;	     /* keys */
+	__u64 memory;	     /* bytes for slots */
+	int hit_counters;    /* 0: none */
+};
+
+/* What a configuration costs in locked kernel memory, bytes. */
+struct config_memory {
+	__u64 index, slabs, hits, fences, other, total;
+	__u32 index_buckets, nslabs;
+};
+
+/*
+ * Reads and checks a file. 0; else -errno after writing one line per fault to err as
+ * "FILE:LINE: FIELD: what is wrong" (LINE is left out when it is not known).
+ */
+int config_load(struct config **out, const char *path, FILE *err);
+/* The same from memory, `name` standing for the file in messages. */
+int config_parse(struct config **out, const char *name, const void *text, size_t len, FILE *err);
+
+/* One fault. line 0: not known; field "": the file as a whole. Both texts are printable ASCII. */
+struct config_fault {
+	const char *file;
+	unsigned line;
+	const char *field; /* "services[0].clients[2]" */
+	const char *message;
+};
+typedef void (*config_fault_fn)(const struct config_fault *fault, void *arg);
+/* As config_load() and config_parse(), each fault given to fn instead of written. */
+int config_load_each(struct config **out, const char *path, config_fault_fn fn, void *arg);
+int config_parse_each(struct config **out, const char *name, const void *text, size_t len,
+		      config_fault_fn fn, void *arg);
+/* Writes the line of a fault to a FILE. */
+void config_print_fault(const struct config_fault *fault, void *file);
+
+void config_free(struct config *c);
+void config_memory(const struct config *c, unsigned ncpu, struct config_memory *m);
+/* Whether this machine has room: more than 80% of what is available now is -ENOSPC, with why in words. */
+int config_fits(const struct config_memory *m, char *why, size_t len);
+
+/*
+ * "5m", "90s", "1h30m", "500ms", "2d": largest unit first; "0" or "never" is WEIR_NEVER. 0 or -EINVAL; beyond
+ * 2^63 ns -ERANGE.
+ */
+int parse_duration(const char *s, __u64 *ns);
+/* "64M", "1G", "65536", "512KiB": powers of 1024. 0 or -EINVAL, -ERANGE. */
+int parse_size(const char *s, __u64 *bytes);
+/*
+ * "10.0.0.0/8", "fd00::/16", "10.0.0.1" (a host). Sets family to 4 or 6. -EINVAL; host bits set: -EDOM, and
+ * net is the network that the address stands in.
+ */
+int parse_net(const char *s, struct weir_net *net, int *family);
+/* The network as parse_net() reads it: "10.0.0.0/8". */
+void format_net(const struct weir_net *net, int family, char *text, size_t len);
+/* "10.0.0.1:11211", "[fd00::1]:11211". 0 or -EINVAL. */
+int parse_endpoint(const char *s, struct config_vip *vip);
+
+#endif

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "maps.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "weir/hash.h"
+#include "weir/reason.h"
+
+/* Beside bpf/maps.bpf.h: what the maps are, for their creator. ctl is the last in the order of
+ * pinning, so that whoever finds it finds all. */
+struct map_kind {
+	const char *name;
+	__u32 type, value_size, flags;
+	bool writable; /* mapped for writing by a writer; programs write the others */
+};
+
+static const struct map_kind kinds[MAP_COUNT] = {
+	[MAP_CTL] = { "ctl", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_ctl), BPF_F_MMAPABLE, true },
+	[MAP_INDEX] = { "hot_index", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_bucket),
+			BPF_F_MMAPABLE, true },
+	[MAP_SLABS] = { "hot_slabs", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_slab),
+			BPF_F_MMAPABLE, true },
+	[MAP_HITS] = { "hot_hits", BPF_MAP_TYPE_ARRAY, sizeof(__u64), BPF_F_MMAPABLE, true },
+	[MAP_FENCE] = { "hot_fence", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_fence), BPF_F_MMAPABLE, false },
+	[MAP_SVC_FENCE] = { "svc_fence", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_svc_fence), BPF_F_MMAPABLE, true },
+	[MAP_PENDING] = { "pending", BPF_MAP_TYPE_ARRAY, sizeof(__u64), 0, false },
+	[MAP_STATS] = { "stats", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct weir_count), 0, false },
+};
+
+const char *map_name(enum map_id id)
+{
+	return kinds[id].name;
+}
+
+static void reset(struct maps *m)
+{
+	memset(m, 0, sizeof(*m));
+	for (int i = 0; i < MAP_COUNT; i++)
+		m->fd[i] = -1;
+	m->barrier[0] = m->barrier[1] = -1;
+}
+
+void maps_close(struct maps *m)
+{
+	for (int i = 0; i < MAP_COUNT; i++) {
+		if (m->at[i])
+			munmap(m->at[i], m->len[i]);
+		if (m->fd[i] >= 0)
+			close(m->fd[i]);
+	}
+	for (int i = 0; i < 2; i++) {
+		if (m->barrier[i] >= 0)
+			close(m->barrier[i]);
+	}
+	reset(m);
+}
+
+/*
+ * Waits until no program still runs that began before. The kernel promises this for an update of a map
+ * of maps: it returns after synchronize_rcu() ("bpf: wait for running BPF programs when updating
+ * map-in-map", 4.20), since XDP and tc programs run inside an RCU read-side section. Unlike
+ * membarrier(2) this also holds on one CPU and with nohz_full.
+ */
+static int grace(void *arg)
+{
+	struct maps *m = arg;
+	__u32 zero = 0;
+
+	if (m->barrier[0] < 0) {
+		LIBBPF_OPTS(bpf_map_create_opts, opts);
+
+		m->barrier[1] = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weir_inner", 4, 4, 1, NULL);
+		if (m->barrier[1] < 0)
+			return -errno;
+		opts.inner_map_fd = m->barrier[1];
+		m->barrier[0] = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "weir_barrier", 4, 4, 1, &opts);
+		if (m->barrier[0] < 0)
+			return -errno;
+	}
+	return bpf_map_update_elem(m->barrier[0], &zero, &m->barrier[1], BPF_ANY) ? -errno : 0;
+}
+
+static int map_one(struct maps *m, int id, __u32 entries, bool write)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	int prot = PROT_READ | (write && kinds[id].writable ? PROT_WRITE : 0);
+	void *at;
+
+	if (!(kinds[id].flags & BPF_F_MMAPABLE))
+		return 0;
+	m->len[id] = ((size_t)entries * kinds[id].value_size + page - 1) & ~(page - 1);
+	at = mmap(NULL, m->len[id], prot, MAP_SHARED, m->fd[id], 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	m->at[id] = at;
+	return 0;
+}
+
+static void describe(struct maps *m, bool write)
+{
+	struct weir_ctl *ctl = maps_ctl(m);
+
+	m->mem = (struct hotset_mem){
+		.ctl = ctl,
+		.index = m->at[MAP_INDEX],
+		.slabs = m->at[MAP_SLABS],
+		.hits = ctl->hit_entries ? m->at[MAP_HITS] : NULL,
+		.fences = m->at[MAP_FENCE],
+		.svc_fences = m->at[MAP_SVC_FENCE],
+		.grace = write ? grace : NULL,
+		.grace_arg = m,
+	};
+}
+
+/* ---- create ----------------------------------------------------------------------------------- */
+
+static void sizes(const struct weir_ctl *ctl, __u32 *entries)
+{
+	entries[MAP_CTL] = 1;
+	entries[MAP_INDEX] = ctl->index_buckets;
+	entries[MAP_SLABS] = ctl->slabs;
+	entries[MAP_HITS] = ctl->hit_entries ? ctl->hit_entries * ctl->ncpu : 1;
+	entries[MAP_FENCE] = WEIR_FENCE_STRIPES;
+	entries[MAP_SVC_FENCE] = WEIR_SERVICES_MAX;
+	entries[MAP_PENDING] = WEIR_PENDING;
+	entries[MAP_STATS] = (WEIR_SERVICES_MAX + 1) * WEIR_REASON_MAX;
+}
+
+static int first_ctl(struct weir_ctl *ctl, const struct config *c)
+{
+	struct config_memory need;
+	int ncpu = libbpf_num_possible_cpus();
+
+	if (ncpu < 0)
+		return ncpu;
+	config_memory(c, ncpu, &need);
+	memset(ctl, 0, sizeof(*ctl));
+	if (getrandom(&ctl->hash_seed, sizeof(ctl->hash_seed), 0) != sizeof(ctl->hash_seed))
+		return -EIO;
+	ctl->magic = WEIR_MAGIC;
+	ctl->abi_version = WEIR_ABI_VERSION;
+	ctl->size = sizeof(*ctl);
+	ctl->state = WEIR_STATE_LOADING;
+	ctl->lease_deadline_ns = WEIR_NEVER;
+	ctl->index_buckets = need.index_buckets;
+	ctl->slabs = need.nslabs;
+	ctl->entries = c->capacity;
+	ctl->hit_entries = c->hit_counters ? c->capacity : 0;
+	ctl->ncpu = ncpu;
+	ctl->loaded_at = time(NULL);
+	if (ctl->hit_entries && (__u64)ctl->hit_entries * ncpu > 0xffffffffULL)
+		return -E2BIG;
+	return 0;
+}
+
+int maps_create(struct maps *m, const struct config *c)
+{
+	__u32 entries[MAP_COUNT];
+	struct weir_ctl ctl;
+	int err;
+
+	reset(m);
+	err = first_ctl(&ctl, c);
+	if (err)
+		return err;
+	sizes(&ctl, entries);
+	for (int i = 0; i < MAP_COUNT; i++) {
+		LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = kinds[i].flags);
+
+		m->fd[i] = bpf_map_create(kinds[i].type, kinds[i].name, 4, kinds[i].value_size, entries[i], &opts);
+		if (m->fd[i] < 0)
+			err = -errno;
+		else
+			err = map_one(m, i, entries[i], true);
+		if (err)
+			goto fail;
+	}
+	*maps_ctl(m) = ctl;
+	describe(m, true);
+	return 0;
+fail:
+	maps_close(m);
+	return err;
+}
+
+/* ---- pins ------------------------------------------------------------------------------------- */
+
+static void pin_path(char *path, size_t len, const char *dir, int id)
+{
+	snprintf(path, len, "%s/%s", dir, kinds[id].name);
+}
+
+int maps_pin(struct maps *m, const char *dir)
+{
+	char path[256];
+
+	for (int i = MAP_COUNT; i-- > 0;) {
+		pin_path(path, sizeof(path), dir, i);
+		if (unlink(path) && errno != ENOENT)
+			return -errno;
+		if (bpf_obj_pin(m->fd[i], path))
+			return -errno;
+	}
+	return 0;
+}
+
+void maps_unpin(const char *dir)
+{
+	char path[256];
+
+	for (int i = 0; i < MAP_COUNT; i++) {
+		pin_path(path, sizeof(path), dir, i);
+		unlink(path);
+	}
+}
+
+static int open_one(struct maps *m, const char *dir, int id)
+{
+	char path[256];
+
+	pin_path(path, sizeof(path), dir, id);
+	m->fd[id] = bpf_obj_get(path);
+	return m->fd[id] < 0 ? -errno : 0;
+}
+
+/* The size of a map as it is. -EPROTO: not the map that this version makes. */
+static int open_entries(struct maps *m, int id, __u32 *entries)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(m->fd[id], &info, &len))
+		return -errno;
+	if (info.type != kinds[id].type || info.value_size != kinds[id].value_size)
+		return -EPROTO;
+	*entries = info.max_entries;
+	return 0;
+}
+
+static int check_ctl(const struct weir_ctl *ctl)
+{
+	return ctl->magic == WEIR_MAGIC && ctl->abi_version == WEIR_ABI_VERSION && ctl->size == sizeof(*ctl) ? 0 :
+														-EPROTO;
+}
+
+int maps_open(struct maps *m, const char *dir, bool write)
+{
+	__u32 entries[MAP_COUNT], want[MAP_COUNT];
+	int err = 0;
+
+	reset(m);
+	for (int i = 0; i < MAP_COUNT && !err; i++) {
+		err = open_one(m, dir, i);
+		if (err == -ENOENT && i != MAP_CTL)
+			err = -ESTALE;
+		if (!err)
+			err = open_entries(m, i, &entries[i]);
+		if (!err)
+			err = map_one(m, i, entries[i], write);
+		if (!err && i == MAP_CTL)
+			err = check_ctl(maps_ctl(m));
+	}
+	if (err)
+		goto fail;
+	sizes(maps_ctl(m), want);
+	if (memcmp(entries, want, sizeof(want))) {
+		err = -ESTALE; /* a reload that changed the capacity was interrupted */
+		goto fail;
+	}
+	describe(m, write);
+	return 0;
+fail:
+	maps_close(m);
+	return err;
+}
+
+int maps_give(struct maps *m, struct bpf_object *obj)
+{
+	for (int i = 0; i < MAP_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(obj, kinds[i].name);
+		int err = map ? bpf_map__reuse_fd(map, m->fd[i]) : 0;
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* ---- the programs' constants ------------------------------------------------------------------ */
+
+static bool place_vips(struct weir_config *out)
+{
+	memset(out->vip_index, 0, sizeof(out->vip_index));
+	for (__u32 i = 0; i < out->nvips; i++) {
+		__u8 *place = &out->vip_index[weir_vip_hash(out->vip_seed, &out->vips[i].addr, out->vips[i].port)];
+
+		if (*place)
+			return false;
+		*place = i + 1;
+	}
+	return true;
+}
+
+static void put_service(struct weir_service *to, const struct config_service *s)
+{
+	to->flags = s->flags;
+	to->nclients4 = s->nclients4;
+	to->nclients6 = s->nclients6;
+	memcpy(to->clients4, s->clients4, sizeof(to->clients4));
+	memcpy(to->clients6, s->clients6, sizeof(to->clients6));
+}
+
+int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids, const struct weir_ctl *ctl,
+		__u32 mtu)
+{
+	memset(out, 0, sizeof(*out));
+	out->hash_seed = ctl->hash_seed;
+	out->index_mask = ctl->index_buckets - 1;
+	out->slabs = ctl->slabs;
+	out->entries = ctl->hit_entries;
+	out->mtu = mtu;
+	for (unsigned i = 0; i < c->nservices; i++) {
+		const struct config_service *s = &c->services[i];
+
+		put_service(&out->services[ids[i]], s);
+		for (unsigned v = 0; v < s->nvips; v++) {
+			out->vips[out->nvips++] = (struct weir_vip){
+				.addr = s->vips[v].addr,
+				.port = s->vips[v].port,
+				.family = s->vips[v].family,
+				.svc = ids[i],
+			};
+		}
+	}
+	/* 128 addresses in 1024 places: about one seed in 3,500 has no collision. */
+	for (int i = 0; i < 1000000; i++) {
+		out->vip_seed = ctl->hash_seed + i * 0x9e3779b97f4a7c15ULL;
+		if (place_vips(out))
+			return 0;
+	}
+	return -ENOSPC;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The maps of bpf/maps.bpf.h from the control plane's side: created, pinned, found again, mapped. */
+#ifndef WEIR_MAPS_H
+#define WEIR_MAPS_H
+
+#include <bpf/libbpf.h>
+#include <stdbool.h>
+
+#include "config.h"
+#include "hotset.h"
+
+enum map_id {
+	MAP_CTL,
+	MAP_INDEX,
+	MAP_SLABS,
+	MAP_HITS,
+	MAP_FENCE,
+	MAP_SVC_FENCE,
+	MAP_PENDING,
+	MAP_STATS,
+	MAP_COUNT
+};
+
+struct maps {
+	int fd[MAP_COUNT];
+	void *at[MAP_COUNT]; /* where mapped, or NULL */
+	size_t len[MAP_COUNT];
+	int barrier[2]; /* maps_grace()'s own pair, -1: not made yet */
+	struct hotset_mem mem;
+};
+
+/* Sizes the maps for `c`, creates and maps them, and writes a control block in state LOADING with a
+ * fresh seed, no interfaces and no services. 0 or -errno; then nothing is left open. */
+int maps_create(struct maps *m, const struct config *c);
+/* Opens what is pinned in dir. -ENOENT: nothing is; -ESTALE: a part is missing; -EPROTO: of another
+ * version (ctl is then mapped no further than its magic). `write`: mapped for writing. */
+int maps_open(struct maps *m, const char *dir, bool write);
+/* Pins all in dir, ctl last. */
+int maps_pin(struct maps *m, const char *dir);
+void maps_unpin(const char *dir);
+/* Makes an object that is not yet loaded use these maps, each by its name. */
+int maps_give(struct maps *m, struct bpf_object *obj);
+void maps_close(struct maps *m);
+
+static inline struct weir_ctl *maps_ctl(struct maps *m)
+{
+	return m->at[MAP_CTL];
+}
+
+const char *map_name(enum map_id id);
+
+/*
+ * The programs' constant configuration. `ids` gives each of c's services its number (that of
+ * ctl->services). -ENOSPC when the addresses find no collision-free places.
+ */
+int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids, const struct weir_ctl *ctl,
+		__u32 mtu);
+
+#endif
