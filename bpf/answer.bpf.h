@@ -9,15 +9,6 @@
 #include "hotset.bpf.h"
 #include "slow.bpf.h"
 
-struct weir_reply {
-	__u32 out_len; /* bytes of w->out */
-	__u32 off;     /* part of slot->text, */
-	__u32 len;     /* its length, */
-	__u16 csum;    /* and its checksum from an even offset */
-	__u16 pad;
-};
-
-#define CRLF	 ((__u16)('\r' | '\n' << 8))
 #define OUT_MASK 511
 
 /* Copies up to 256 bytes behind what stands in out; what is beyond them is overwritten by the next
@@ -84,7 +75,7 @@ static __always_inline __u16 csum_with_tail(const struct weir_slot *s, __u64 tai
 #define TAIL_END 0x0a0d444e450a0dULL /* "\r\nEND\r\n" */
 
 /* gets: "VALUE key flags length cas\r\n". */
-static __noinline int answer_gets(struct weir_work *w, const struct weir_slot *s, struct weir_reply *r)
+static __always_inline int answer_gets(struct weir_work *w, const struct weir_slot *s, struct weir_reply *r)
 {
 	__u32 pos;
 
@@ -130,7 +121,7 @@ static __always_inline __u32 meta_item(struct weir_work *w, __u32 pos, const str
 }
 
 /* mg: "VA length flags..\r\nvalue\r\n", without v "HD flags..\r\n". */
-static __noinline int answer_meta(struct weir_work *w, const struct weir_slot *s, struct weir_reply *r)
+static __always_inline int answer_meta(struct weir_work *w, const struct weir_slot *s, struct weir_reply *r)
 {
 	__u32 pos = 2, n = w->nflags;
 
@@ -169,7 +160,7 @@ struct bin_reply {
 };
 
 /* GET, GETQ, GETK, GETKQ: always with the CAS. */
-static __noinline int answer_binary(struct weir_work *w, const struct weir_slot *s, struct weir_reply *r)
+static __always_inline int answer_binary(struct weir_work *w, const struct weir_slot *s, struct weir_reply *r)
 {
 	struct bin_request *q = (struct bin_request *)(w->req + WEIR_FRAME_HDR);
 	struct bin_reply *b = (struct bin_reply *)w->out;
@@ -203,17 +194,35 @@ static __always_inline __u64 out_csum(struct weir_work *w, __u32 len)
 	return bpf_csum_diff(NULL, 0, (__be32 *)w->out, (len + 3) & ~3U, 0) & 0xffffffff;
 }
 
+/* What is not `get`, from w->op and w->word into w->reply. A global function, to be verified once and
+ * to cost `get` nothing. */
+__noinline int render(void)
+{
+	struct weir_work *w = work_area();
+	struct weir_slot *s;
+
+	if (!w)
+		return WEIR_R_INEXACT;
+	s = slot_of(w->word);
+	if (!s)
+		return WEIR_R_INEXACT;
+	w->reply = (struct weir_reply){};
+	if (w->op == OP_GETS)
+		return answer_gets(w, s, &w->reply);
+	if (w->op == OP_META)
+		return answer_meta(w, s, &w->reply);
+	return answer_binary(w, s, &w->reply);
+}
+
 static __always_inline int answer_words(struct weir_work *w, const struct weir_slot *s, struct weir_reply *r)
 {
-	switch (w->op) {
-	case OP_GET:
+	int reason;
+
+	if (w->op == OP_GET)
 		return answer_get(s, r);
-	case OP_GETS:
-		return answer_gets(w, s, r);
-	case OP_META:
-		return answer_meta(w, s, r);
-	}
-	return answer_binary(w, s, r);
+	reason = render();
+	*r = w->reply;
+	return reason;
 }
 
 #endif

@@ -61,6 +61,8 @@ static __always_inline int parse_udp(struct weir_pkt *p, void *data, void *end, 
 	if (p->flags & PKT_FRAGMENT)
 		return WEIR_NEXT;
 	len = bpf_ntohs(udp->len);
+	if (!len && p->family == 6) /* Linux: as far as the packet reaches (RFC 2675) */
+		len = l4_len;
 	if (len < sizeof(*udp) || len > l4_len)
 		return WEIR_R_MALFORMED;
 	if (!udp->check)

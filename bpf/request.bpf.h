@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 3: what the datagram asks for. The payload is copied once into a per-CPU work area, where
- * parsing needs no bounds checks against the frame. `get` and `gets` of one key, as clients write
- * them, are recognised here; everything else goes through request_slow(), see slow.bpf.h.
+ * Stage 3: what the datagram asks for. `get` and `gets` of one key, as clients write them, are read
+ * here, straight from the frame. For everything else the datagram is copied into the per-CPU work
+ * area, where parsing needs no bounds checks: see slow.bpf.h. Either way the key ends up there in
+ * words, hashed.
  *
  * References: memcached doc/protocol.txt ("UDP protocol", "Retrieval command").
  */
@@ -10,9 +11,10 @@
 #define WEIR_REQUEST_BPF_H
 
 #include "maps.bpf.h"
+#include "parse.bpf.h"
 #include "weir/hash.h"
 
-#define REQ_SHORT   384	 /* holds any request that can be answered */
+#define PAYLOAD_OFF_MAX 512 /* of what is answered: no options, no extension headers */
 #define REQ_MAX	    1408 /* longer ones are not understood */
 #define REQ_DECODED 1536 /* where a decoded base64 key is put */
 #define REQ_SIZE    2048
@@ -20,19 +22,33 @@
 
 enum weir_op { OP_GET, OP_GETS, OP_META, OP_BINARY };
 
+#define KEY_WORDS 32
+
+/* A reply: a part rendered in the work area, then a part of the slot. */
+struct weir_reply {
+	__u32 out_len; /* bytes of w->out */
+	__u32 off;     /* part of slot->text, */
+	__u32 len;     /* its length, */
+	__u32 csum;    /* and its checksum from an even offset */
+};
+
 struct weir_work {
-	__u8 req[REQ_SIZE + 264]; /* the datagram; room to read a longest key from any offset */
-	__u8 out[768];		  /* the rendered part of the reply */
-	__u64 hash;		  /* of the key of a lookup or a write */
-	__u32 key;		  /* offset in req, */
-	__u32 key_len;		  /* and length, of the key to look up */
+	__u64 key[KEY_WORDS];	  /* of a lookup or a write, the last word padded with zeroes */
+	__u64 hash;		  /* of the key */
+	__u32 key_len;
 	__u32 op;		  /* enum weir_op */
+	__u32 id;		  /* memcached's request id, wire order */
+	__u32 zero;		  /* always 0, which the verifier does not know: see FORGET */
 	__u64 seen;		  /* meta: flags on the line, see flag_bit() */
 	__u32 nflags;		  /* meta: flags to return, in the request's order */
 	__u8 flags[MG_FLAGS_MAX];
 	__u32 opaque;		  /* meta: offset in req, */
 	__u32 opaque_len;	  /* and length with the O, 0: none */
-	__u32 zero;		  /* always 0, which the verifier does not know: see FORGET */
+	__u32 pad;
+	__u64 word;		  /* the index word of the slot that answers */
+	struct weir_reply reply;  /* rendered by render() */
+	__u8 out[768];		  /* the rendered part of the reply */
+	__u8 req[REQ_SIZE + 264]; /* the datagram; room to read a longest key from any offset */
 };
 
 struct {
@@ -75,76 +91,124 @@ static __always_inline __u32 bytes_below(__u64 mark)
 	return (mask_below(mark) & ONES) * ONES >> 56;
 }
 
-/*
- * Finds where the key at `off` ends and hashes it on the way. Sets w->key, key_len and hash;
- * key_len is over WEIR_KEY_MAX when no end was found.
- */
-static __always_inline void scan_key(struct weir_work *w, __u32 off, __u32 svc)
+/* Takes the key of `len` bytes (1..WEIR_KEY_MAX) at `off` of the copied datagram, whatever they are. */
+static __always_inline void take_key(struct weir_work *w, __u32 off, __u32 len, __u32 svc)
 {
-	__u64 h = weir_hash_start(cfg.hash_seed, svc);
-	__u64 word = 0, mark = 0;
-	__u32 i;
-
-#pragma clang loop unroll(disable)
-	for (i = 0; i < 256; i += 8) {
-		word = LOAD(__u64, w->req + off + i);
-		mark = find_delimiter(word);
-		if (mark)
-			break;
-		h = weir_hash_word(h, word);
-	}
-	FORGET(i, w);
-	w->key = off;
-	w->key_len = i + (mark ? bytes_below(mark) : 0);
-	w->hash = weir_hash_end(weir_hash_word(h, word & mask_below(mark)), w->key_len);
-}
-
-/* Hashes a key of known length, which may hold any bytes. */
-static __always_inline __u64 hash_key(struct weir_work *w, __u32 off, __u32 len, __u32 svc)
-{
-	__u64 h = weir_hash_start(cfg.hash_seed, svc);
+	__u64 h = weir_hash_start(cfg.hash_seed, svc), word;
 	__u32 i;
 
 	off &= REQ_SIZE - 1;
 #pragma clang loop unroll(disable)
-	for (i = 0; i < 256; i += 8) {
-		if (i + 8 > len)
+	for (i = 0; i < KEY_WORDS - 1; i++) {
+		if (i * 8 + 8 > len)
 			break;
-		h = weir_hash_word(h, LOAD(__u64, w->req + off + i));
+		word = LOAD(__u64, w->req + off + i * 8);
+		w->key[i] = word;
+		h = weir_hash_word(h, word);
 	}
 	FORGET(i, w);
-	/* i <= 248 here for every legal length, and the area reaches 264 bytes further. */
-	h = weir_hash_word(h, LOAD(__u64, w->req + off + (i & 0xf8)) & ((1ULL << (len & 7) * 8) - 1));
-	return weir_hash_end(h, len);
+	i &= KEY_WORDS - 1;
+	word = LOAD(__u64, w->req + off + i * 8) & ((1ULL << (len & 7) * 8) - 1);
+	w->key[i] = word;
+	w->key_len = len;
+	w->hash = weir_hash_end(weir_hash_word(h, word), len);
 }
 
 #define WORD4(a, b, c, d) ((__u32)(a) | (b) << 8 | (c) << 16 | (__u32)(d) << 24)
+#define CRLF		  ((__u16)('\r' | '\n' << 8))
 
-/* "\r\n" or "\n" at `end`, and nothing after it. */
-static __always_inline bool ends_line(struct weir_work *w, __u32 end, __u32 len)
+/*
+ * Reads the key of `len` bytes at `off` of the frame, eight at a time. False: a space or control
+ * byte stands in it, or the frame is shorter. The last bytes are read by the word that ends with
+ * them: there are headers in front of every key, but nothing need follow it.
+ */
+static __always_inline bool read_key(struct xdp_md *ctx, struct weir_work *w, __u32 off, __u32 len, __u32 svc)
 {
-	__u16 t = LOAD(__u16, w->req + (end & (REQ_SIZE - 1)));
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *at;
+	__u64 h = weir_hash_start(cfg.hash_seed, svc), word, bad = 0;
+	__u32 i, rest = len & 7;
 
-	return (t == ('\r' | '\n' << 8) && end + 2 == len) || ((t & 0xff) == '\n' && end + 1 == len);
+#pragma clang loop unroll(disable)
+	for (i = 0; i < KEY_WORDS - 1; i++) {
+		if (i * 8 + 8 > len)
+			break;
+		at = data + off + i * 8;
+		if (at + 8 > end)
+			return false;
+		word = LOAD(__u64, at);
+		bad |= find_delimiter(word);
+		w->key[i] = word;
+		h = weir_hash_word(h, word);
+	}
+	FORGET(i, w);
+	i &= KEY_WORDS - 1;
+	word = 0;
+	if (rest) {
+		at = data + (off + len - 8);
+		if (at + 8 > end)
+			return false;
+		word = LOAD(__u64, at) >> (64 - rest * 8);
+		bad |= find_delimiter(word | ~0ULL << rest * 8);
+	}
+	w->key[i] = word;
+	w->key_len = len;
+	w->hash = weir_hash_end(weir_hash_word(h, word), len);
+	return !bad;
 }
 
-/* `get KEY` or `gets KEY`, one key and nothing else: true, and the key is scanned. */
-static __always_inline bool simple_get(struct weir_work *w, __u32 len, __u32 svc)
+/* The datagram begins with a frame header and at least five bytes: its place in the frame. */
+static __always_inline void *datagram(struct xdp_md *ctx, const struct weir_pkt *p, __u32 skip)
 {
-	__u32 verb = LOAD(__u32, w->req + WEIR_FRAME_HDR);
-	__u32 key_len;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 off = p->payload + skip;
 
-	if (verb == WORD4('g', 'e', 't', ' ')) {
-		w->op = OP_GET;
-		scan_key(w, WEIR_FRAME_HDR + 4, svc);
-	} else if (verb == WORD4('g', 'e', 't', 's') && w->req[WEIR_FRAME_HDR + 4] == ' ') {
+	OPAQUE(off);
+	if (off > PAYLOAD_OFF_MAX + REQ_MAX)
+		return NULL;
+	data += off;
+	OPAQUE(data);
+	return data + WEIR_FRAME_HDR + 5 > end ? NULL : data;
+}
+
+/* How long the line of a datagram is without its "\r\n" or "\n", which must end it; 0: it has none. */
+static __always_inline __u32 line_len(struct xdp_md *ctx, const struct weir_pkt *p)
+{
+	__u32 len = p->payload_len;
+	__u8 *last = datagram(ctx, p, len - WEIR_FRAME_HDR - 5);
+
+	if (!last)
+		return 0;
+	last += WEIR_FRAME_HDR + 3;
+	if (LOAD(__u16, last) == CRLF)
+		return len - 2;
+	return last[1] == '\n' ? len - 1 : 0;
+}
+
+/* `get KEY` or `gets KEY`, one key and nothing else: true, and the key is taken. */
+static __always_inline bool simple_get(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 svc)
+{
+	__u8 *d = datagram(ctx, p, 0);
+	__u32 verb, key = WEIR_FRAME_HDR + 4, len;
+
+	if (!d || p->payload_len < WEIR_FRAME_HDR + 5 || p->payload_len > REQ_MAX)
+		return false;
+	verb = LOAD(__u32, d + WEIR_FRAME_HDR);
+	w->op = OP_GET;
+	if (verb == WORD4('g', 'e', 't', 's') && d[WEIR_FRAME_HDR + 4] == ' ') {
 		w->op = OP_GETS;
-		scan_key(w, WEIR_FRAME_HDR + 5, svc);
-	} else {
+		key++;
+	} else if (verb != WORD4('g', 'e', 't', ' ')) {
 		return false;
 	}
-	key_len = w->key_len;
-	return key_len - 1 < WEIR_KEY_MAX && ends_line(w, w->key + key_len, len);
+	len = line_len(ctx, p) - key;
+	OPAQUE(len);
+	if (len - 1 >= WEIR_KEY_MAX)
+		return false;
+	key += p->payload;
+	OPAQUE(key);
+	if (key > PAYLOAD_OFF_MAX)
+		return false;
+	return read_key(ctx, w, key, len, svc);
 }
 
 #endif

@@ -13,7 +13,7 @@
 /* Growth at the head stops short of what drivers keep there for themselves (xdp_frame 40 bytes and a
  * virtio header 12, of 256). */
 #define HEAD_MAX  192
-#define FRAME_OFF_MAX 64 /* of the IP header */
+#define FRAME_OFF_MAX 1024 /* of anything that is written word by word */
 
 struct udp_frame {
 	struct udphdr udp;
@@ -153,6 +153,35 @@ static __always_inline bool write_headers(struct xdp_md *ctx, const struct weir_
 	return true;
 }
 
+#define COPY_MAX 128 /* up to here word by word; a helper's call costs as much as ten words */
+
+/* Copies 8..COPY_MAX bytes into the frame, the last word once more over the one before. */
+static __always_inline bool copy_words(struct xdp_md *ctx, __u32 at, const __u8 *from, __u32 len)
+{
+	void *to = frame_at(ctx, at, 8), *end = (void *)(long)ctx->data_end;
+	__u32 last = len - 8, i;
+
+	if (!to)
+		return false;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < COPY_MAX; i += 8) {
+		if (i >= last)
+			break;
+		if (to + i + 8 > end)
+			return false;
+		*(__u64 *)(to + i) = LOAD(__u64, from + i);
+	}
+	OPAQUE(last);
+	if (last > COPY_MAX)
+		return false;
+	to += last;
+	OPAQUE(to);
+	if (to + 8 > end)
+		return false;
+	*(__u64 *)to = LOAD(__u64, from + last);
+	return true;
+}
+
 /* The reply's two parts behind the headers. */
 static __always_inline bool write_data(struct xdp_md *ctx, __u32 at, struct weir_work *w, const struct weir_slot *s,
 				       const struct weir_reply *r)
@@ -167,7 +196,9 @@ static __always_inline bool write_data(struct xdp_md *ctx, __u32 at, struct weir
 	OPAQUE(len);
 	if (off > OUT_MASK || len > WEIR_DGRAM_MAX)
 		return false;
-	return len && !bpf_xdp_store_bytes(ctx, at + out_len, (void *)s->text + off, len);
+	if (len - 8 <= COPY_MAX - 8)
+		return copy_words(ctx, at + out_len, s->text + off, len);
+	return !bpf_xdp_store_bytes(ctx, at + out_len, (void *)s->text + off, len);
 }
 
 /* WEIR_R_HIT: the frame is the reply. Before the first store: a reason to pass it on untouched. */
@@ -176,7 +207,7 @@ static __always_inline int rewrite(struct xdp_md *ctx, const struct weir_pkt *p,
 {
 	__u32 data_len = r->out_len + r->len, udp_len = sizeof(struct udp_frame) + data_len;
 	__u32 frame = p->l4 + udp_len;
-	__u16 id = LOAD(__u16, w->req), csum = 0;
+	__u16 id = w->id, csum = 0;
 	struct l2_words l2;
 
 	if (data_len > WEIR_TEXT_MAX || frame - p->l3 > cfg.mtu)

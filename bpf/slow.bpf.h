@@ -15,6 +15,14 @@
 
 #define AT(w, off) ((w)->req + ((off) & (REQ_SIZE - 1)))
 
+/* "\r\n" or "\n" at `end`, and nothing after it. */
+static __always_inline bool ends_line(struct weir_work *w, __u32 end, __u32 len)
+{
+	__u16 t = LOAD(__u16, AT(w, end));
+
+	return (t == CRLF && end + 2 == len) || ((t & 0xff) == '\n' && end + 1 == len);
+}
+
 /* Offset of the first space or control byte at or after `off`, within 264 bytes. */
 __noinline __u32 token_end(__u32 off)
 {
@@ -93,12 +101,22 @@ static const __u8 base64_value[256] = {
  * been replaced. */
 static __always_inline __s32 base64_quad(__u32 chars)
 {
-	__u32 a = base64_value[chars & 0xff], b = base64_value[chars >> 8 & 0xff];
-	__u32 c = base64_value[chars >> 16 & 0xff], d = base64_value[chars >> 24];
+	__s32 a = base64_value[chars & 0xff] - 1, b = base64_value[chars >> 8 & 0xff] - 1;
+	__s32 c = base64_value[chars >> 16 & 0xff] - 1, d = base64_value[chars >> 24] - 1;
 
-	if (!a || !b || !c || !d)
-		return -1;
-	return (a - 1) << 18 | (b - 1) << 12 | (c - 1) << 6 | (d - 1);
+	/* Negative when one of them is: no branches, which the verifier would have to follow. */
+	return a << 18 | b << 12 | c << 6 | d | ((a | b | c | d) & 1 << 31);
+}
+
+static __always_inline bool base64_put(struct weir_work *w, __u32 at, __u32 chars)
+{
+	__s32 bits = base64_quad(chars);
+	__u8 *to = AT(w, REQ_DECODED + at);
+
+	to[0] = bits >> 16;
+	to[1] = bits >> 8;
+	to[2] = bits;
+	return bits >= 0;
 }
 
 /*
@@ -108,32 +126,25 @@ static __always_inline __s32 base64_quad(__u32 chars)
 __noinline __u32 base64_key(__u32 off, __u32 len)
 {
 	struct weir_work *w = work_area();
-	__u32 out = 0, pad = 0;
+	__u32 at = 0, pad = 0, chars;
+	bool ok = true;
 
 	if (!w || !len || len > WEIR_KEY_MAX || len & 3)
 		return 0;
-	off &= REQ_SIZE - 1;
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < 252; i += 4) {
-		__u32 chars = LOAD(__u32, w->req + off + i);
-		__s32 bits;
-
-		if (i >= len)
+	for (int i = 0; i < WEIR_KEY_MAX / 4; i++) {
+		if (at / 3 * 4 + 4 >= len)
 			break;
-		if (i + 4 == len && chars >> 24 == '=') {
-			pad = (chars >> 16 & 0xff) == '=' ? 2 : 1;
-			chars = pad == 2 ? (chars & 0xffff) | 'A' << 16 : chars & 0xffffff;
-			chars = (chars & 0xffffff) | (__u32)'A' << 24;
-		}
-		bits = base64_quad(chars);
-		if (bits < 0)
-			return 0;
-		w->req[REQ_DECODED + i / 4 * 3] = bits >> 16;
-		w->req[REQ_DECODED + i / 4 * 3 + 1] = bits >> 8;
-		w->req[REQ_DECODED + i / 4 * 3 + 2] = bits;
-		out = i / 4 * 3 + 3;
+		ok &= base64_put(w, at, LOAD(__u32, AT(w, off + i * 4)));
+		at += 3;
 	}
-	return out - pad;
+	chars = LOAD(__u32, AT(w, off + len - 4));
+	if (chars >> 24 == '=') {
+		pad = (chars >> 16 & 0xff) == '=' ? 2 : 1;
+		chars = (pad == 2 ? (chars & 0xffff) | 'A' << 16 : chars & 0xffffff) | (__u32)'A' << 24;
+	}
+	ok &= base64_put(w, at, chars);
+	return ok ? at + 3 - pad : 0;
 }
 
 /* The write to the key at `off`: fences it, unless its length is none that memcached takes. */
@@ -141,7 +152,7 @@ static __always_inline int write_key(struct weir_work *w, __u32 off, __u32 len, 
 {
 	if (len - 1 >= WEIR_KEY_MAX)
 		return WEIR_R_UNKNOWN;
-	w->hash = hash_key(w, off, len, svc);
+	take_key(w, off, len, svc);
 	return WEIR_R_WRITE;
 }
 
@@ -357,7 +368,7 @@ static __always_inline int meta_get(struct weir_work *w, __u32 pos, __u32 nl, __
 	__u32 key = pos + 1, end = token_end(key), key_len = end - key;
 	int r;
 
-	if (nl + 1 != len)
+	if (nl + 1 != len || !key_len) /* two spaces: memcached takes the next word for the key */
 		return WEIR_R_UNKNOWN;
 	r = meta_flags(w, end, nl);
 	if (r != WEIR_NEXT)
@@ -370,14 +381,12 @@ static __always_inline int meta_get(struct weir_work *w, __u32 pos, __u32 nl, __
 		if (!key_len) /* memcached may see a key in it, and N would write to it */
 			return w->seen & MG_WRITES ? WEIR_R_UNKNOWN : WEIR_R_FLAG;
 	}
-	w->hash = hash_key(w, key, key_len, svc);
+	take_key(w, key, key_len, svc);
 	if (w->seen & MG_WRITES)
 		return WEIR_R_WRITE;
 	if (w->seen & NOT_OURS || w->opaque_len > WEIR_OPAQUE_MAX)
 		return WEIR_R_FLAG;
 	w->op = OP_META;
-	w->key = key;
-	w->key_len = key_len;
 	return WEIR_NEXT;
 }
 
@@ -423,7 +432,7 @@ __noinline int text_request(__u32 len, __u32 svc)
 	alone = nl + 1 == len;
 	switch (verb) {
 	case VERB3('g', 'e', 't'):
-	case VERB4('g', 'e', 't', 's'):
+	case VERB4('g', 'e', 't', 's'): /* not the simple form, which never comes here */
 		return alone ? WEIR_R_MULTI_KEY : WEIR_R_UNKNOWN;
 	case VERB2('m', 'g'):
 		return meta_get(w, pos, nl, len, svc);
@@ -497,9 +506,7 @@ static __always_inline int binary_get(struct weir_work *w, const struct bin_requ
 	if (b->ext_len || key_len + BIN_KEY_AT != len || key_len - 1 >= WEIR_KEY_MAX)
 		return WEIR_R_UNKNOWN;
 	w->op = OP_BINARY;
-	w->key = BIN_KEY_AT;
-	w->key_len = key_len;
-	w->hash = hash_key(w, BIN_KEY_AT, key_len, svc);
+	take_key(w, BIN_KEY_AT, key_len, svc);
 	return WEIR_NEXT;
 }
 

@@ -9,13 +9,13 @@
 #include "observe.bpf.h"
 #include "rewrite.bpf.h"
 
-/* Copies the datagram into the work area: all that can be answered, or all that can be understood. */
-static __always_inline int load_request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 max)
+/* Copies the datagram into the work area, as far as it can be understood. */
+static __always_inline int load_request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w)
 {
 	__u32 len = p->payload_len;
 
-	if (len > max)
-		len = max;
+	if (len > REQ_MAX)
+		len = REQ_MAX;
 	OPAQUE(len);
 	if (len - 1 >= REQ_MAX)
 		return WEIR_R_BAD_FRAME;
@@ -24,15 +24,24 @@ static __always_inline int load_request(struct xdp_md *ctx, const struct weir_pk
 
 static __always_inline int slow_request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 svc)
 {
-	if (p->payload_len > REQ_SHORT) {
-		int r = load_request(ctx, p, w, REQ_MAX);
+	int r = load_request(ctx, p, w);
 
-		if (r != WEIR_NEXT)
-			return r;
-	}
+	if (r != WEIR_NEXT)
+		return r;
 	if (w->req[WEIR_FRAME_HDR] == BIN_REQ)
 		return binary_request(p->payload_len, svc);
 	return text_request(p->payload_len, svc);
+}
+
+/* memcached drops what is too short, or not one datagram. Keeps the request id. */
+static __always_inline bool frame_header(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w)
+{
+	__u8 *d = frame_at(ctx, p->payload, WEIR_FRAME_HDR);
+
+	if (!d || p->payload_len <= WEIR_FRAME_HDR)
+		return false;
+	w->id = LOAD(__u16, d);
+	return LOAD(__u16, d + 4) == bpf_htons(1);
 }
 
 /* A write raises its fence now, and again when the egress program sees its reply. */
@@ -46,7 +55,7 @@ static __always_inline void fence_write(const struct weir_pkt *p, struct weir_wo
 	} else {
 		fence_service(svc);
 	}
-	pending_add(pending_hash(svc, &p->saddr, p->sport, LOAD(__u16, w->req)), stripe);
+	pending_add(pending_hash(svc, &p->saddr, p->sport, w->id), stripe);
 }
 
 /* WEIR_NEXT: w describes a lookup. */
@@ -54,14 +63,13 @@ static __always_inline int request(struct xdp_md *ctx, const struct weir_pkt *p,
 {
 	int r;
 
-	if (p->payload_len <= WEIR_FRAME_HDR)
+	if (p->payload > PAYLOAD_OFF_MAX) { /* behind headers that nobody needs: do not even look */
+		fence_service(svc);
+		return WEIR_R_UNKNOWN;
+	}
+	if (!frame_header(ctx, p, w))
 		return WEIR_R_BAD_FRAME;
-	r = load_request(ctx, p, w, REQ_SHORT);
-	if (r != WEIR_NEXT)
-		return r;
-	if (LOAD(__u16, w->req + 4) != bpf_htons(1)) /* memcached drops what is not one datagram */
-		return WEIR_R_BAD_FRAME;
-	if (simple_get(w, p->payload_len, svc))
+	if (simple_get(ctx, p, w, svc))
 		return WEIR_NEXT;
 	r = slow_request(ctx, p, w, svc);
 	if (r == WEIR_R_WRITE || r == WEIR_R_WRITE_ALL || r == WEIR_R_UNKNOWN)
@@ -71,13 +79,14 @@ static __always_inline int request(struct xdp_md *ctx, const struct weir_pkt *p,
 
 static __always_inline int answer(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 svc)
 {
+	struct fences fences = read_fences(w->hash, svc);
 	struct weir_reply reply = {};
 	struct weir_slot *s = hot_find(w);
 	int r;
 
 	if (!s)
 		return WEIR_R_MISS;
-	r = hot_valid(s, w->hash, svc);
+	r = hot_valid(s, &fences, svc);
 	if (r == WEIR_NEXT)
 		r = answer_words(w, s, &reply);
 	if (r == WEIR_NEXT)

@@ -160,9 +160,15 @@ static int recycle(struct hotset *h)
 	return 0;
 }
 
-static void retire(struct hotset *h, __u32 place, __u32 entry)
+/* Before a slot goes out of the index: were it after, a writer killed in between would leave a slot that
+ * looks free to the next one while readers may hold it. */
+static void mark_dirty(struct hotset *h)
 {
 	__atomic_store_n(&h->m.ctl->dirty, 1, __ATOMIC_SEQ_CST);
+}
+
+static void retire(struct hotset *h, __u32 place, __u32 entry)
+{
 	/* When the wait fails the slots stay retired: that loses room, not soundness. */
 	if (h->nretired == RETIRED_MAX && recycle(h))
 		return;
@@ -198,7 +204,8 @@ static __u8 *put_number(__u8 *p, __u64 n, unsigned d)
 
 static __u8 *put_bytes(__u8 *p, const void *src, size_t len)
 {
-	memcpy(p, src, len);
+	if (len) /* an empty value may stand nowhere */
+		memcpy(p, src, len);
 	return p + len;
 }
 
@@ -295,7 +302,7 @@ static bool same_item(const struct weir_slot *s, const struct hot_item *it)
 	return s->value_len == it->value_len && s->client_flags == it->client_flags && s->flags == it->flags &&
 	       s->fence == it->fence.key && s->svc_fence == it->fence.svc &&
 	       (!(it->flags & WEIR_SLOT_CAS) || s->cas == it->cas) &&
-	       !memcmp(slot_value(s), it->value, it->value_len);
+	       (!it->value_len || !memcmp(slot_value(s), it->value, it->value_len));
 }
 
 /* ---- the index -------------------------------------------------------------------------------- */
@@ -368,6 +375,7 @@ static void unpublish(struct hotset *h, __u64 *word)
 {
 	__u32 place = *word;
 
+	mark_dirty(h);
 	__atomic_store_n(word, 0, __ATOMIC_RELEASE);
 	h->keys--;
 	retire(h, place, slot_at(&h->m, place)->entry);
@@ -529,6 +537,7 @@ static int replace(struct hotset *h, __u64 *word, __u64 hash, const struct hot_i
 	if (place == NONE)
 		return -ENOSPC;
 	write_slot(slot_at(&h->m, place), it, entry, h->slabs[place >> 10].lines);
+	mark_dirty(h);
 	publish(word, hash, place);
 	retire(h, old, NONE);
 	return HOT_REPLACED;

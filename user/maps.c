@@ -284,6 +284,27 @@ fail:
 	return err;
 }
 
+int maps_share(struct maps *m, struct maps *from, const int *ids, int n)
+{
+	for (int i = 0; i < n; i++) {
+		int id = ids[i], fd = fcntl(from->fd[id], F_DUPFD_CLOEXEC, 0), err;
+		__u32 entries;
+
+		if (fd < 0)
+			return -errno;
+		close(m->fd[id]);
+		m->fd[id] = fd;
+		if (m->at[id])
+			munmap(m->at[id], m->len[id]);
+		m->at[id] = NULL;
+		err = open_entries(m, id, &entries) ?: map_one(m, id, entries, true);
+		if (err)
+			return err;
+	}
+	describe(m, true);
+	return 0;
+}
+
 int maps_give(struct maps *m, struct bpf_object *obj)
 {
 	for (int i = 0; i < MAP_COUNT; i++) {

@@ -40,6 +40,8 @@ int maps_pin(struct maps *m, const char *dir);
 void maps_unpin(const char *dir);
 /* Makes an object that is not yet loaded use these maps, each by its name. */
 int maps_give(struct maps *m, struct bpf_object *obj);
+/* Lets m use some maps of `from` in the place of its own, which are given up. */
+int maps_share(struct maps *m, struct maps *from, const int *ids, int n);
 void maps_close(struct maps *m);
 
 static inline struct weir_ctl *maps_ctl(struct maps *m)

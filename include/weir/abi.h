@@ -66,6 +66,9 @@ struct weir_config {
 	struct weir_vip vips[WEIR_VIPS_MAX];
 	struct weir_service services[WEIR_SERVICES_MAX];
 };
+_Static_assert(sizeof(struct weir_config) == 40 + WEIR_VIP_INDEX + 24 * WEIR_VIPS_MAX +
+						     (8 + 64 * WEIR_CLIENTS_MAX) * WEIR_SERVICES_MAX,
+	       "weir_config");
 
 /* ---- the hot set ---------------------------------------------------------------------------- */
 
@@ -203,9 +206,12 @@ struct weir_ctl {
 	__u32 dirty;		 /* a writer has retired slots and not yet waited for readers */
 	__u64 loaded_at;	 /* seconds since 1970 */
 	__u64 netns;		 /* inode of the network namespace */
+	__u32 iface_given;	 /* load -i: reload keeps the interfaces */
+	__u32 pad;
 	char config[256];	 /* path of the configuration file, as given */
 	struct weir_ctl_iface ifaces[WEIR_IFACES_MAX];
 	struct weir_ctl_svc services[WEIR_SERVICES_MAX];
 };
+_Static_assert(sizeof(struct weir_ctl) == 344 + 48 * WEIR_IFACES_MAX + 144 * WEIR_SERVICES_MAX, "weir_ctl");
 
 #endif

@@ -82,8 +82,8 @@ int bench_driver(struct xdp_md *ctx)
 	}
 	/*
 	 * A real packet is in the cache long before the program runs. Here it was written an instant
-	 * ago, and reads that straddle two writes still in the store buffer stall: this locked
-	 * instruction waits until the buffer has drained.
+	 * ago, and reads that straddle two writes still in the store buffer can stall: this
+	 * locked instruction waits until the buffer has drained.
 	 */
 	__sync_fetch_and_add(&s->drained, 1);
 	bpf_tail_call(ctx, &bench_progs, s->slot);

@@ -4,6 +4,7 @@
  * scripts/bench. The targets take turns in each round.
  *
  *	e2e list                           the warming list, CSV
+ *	e2e head                           the table's head
  *	e2e fill ADDRESS PORT              stores the same keys in a memcached, over TCP
  *	e2e flood|paced|closed [options] TARGET...
  *	    TARGET is NAME,IFACE,SERVER-MAC,CLIENT-ADDRESS,SERVER-ADDRESS,PORT[,PID...]
@@ -463,7 +464,7 @@ static int cmd_measure(const char *mode, char **args, int n)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: e2e list | fill ADDRESS PORT\n"
+	fprintf(stderr, "usage: e2e list | head | fill ADDRESS PORT\n"
 			"       e2e flood|paced|closed [-l LABEL] [-r ROUNDS] [-s SECONDS] [-p PER_SECOND]"
 			" [-c CPU] [-o JSON_LINES]\n"
 			"           NAME,IFACE,SERVER-MAC,CLIENT-ADDRESS,SERVER-ADDRESS,PORT[,PID...]...\n");
@@ -477,6 +478,8 @@ int main(int argc, char **argv)
 
 	if (!strcmp(mode, "list") && argc == 2)
 		return cmd_list();
+	if (!strcmp(mode, "head") && argc == 2)
+		return report_head(), 0;
 	if (!strcmp(mode, "fill") && argc == 4)
 		return cmd_fill(argv[2], atoi(argv[3])) ? 1 : 0;
 	if (strcmp(mode, "flood") && strcmp(mode, "paced") && strcmp(mode, "closed"))

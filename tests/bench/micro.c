@@ -25,11 +25,13 @@
 #include "rx_fixture.h"
 #include "weir/reason.h"
 
-#define MANY      (1u << 20) /* "1M" keys */
-#define MISSING   (MANY + 1) /* the number of a key that is never filled */
-#define TURNS     16         /* of each program in a round */
-#define DATA_MAX  320
-#define REPLY_MAX 2048
+#define MANY       (1u << 20) /* "1M" keys */
+#define MISSING    (MANY + 1) /* the number of a key that is never filled */
+#define ROUNDS_MIN 3          /* also when they take longer than a row may */
+#define MANY_LESS  4          /* rows on many keys take fewer repeats: they are slow */
+#define TURNS      16         /* of each program in a round */
+#define DATA_MAX   320
+#define REPLY_MAX  2048
 
 enum form { TEXT, META, BINARY, OTHER_PORT, OTHER_TCP };
 
@@ -70,7 +72,7 @@ struct subject {
 	struct bench_state *states;
 };
 
-static unsigned rounds = 9, repeats = 1 << 20, first_cpu;
+static unsigned rounds = 9, repeats = 1 << 20, row_seconds = 6, first_cpu;
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
@@ -260,7 +262,10 @@ struct worker {
 	pthread_barrier_t *barrier;
 	unsigned cpu;
 	struct samples together, alone;
+	unsigned turn; /* repeats */
 	__u64 packets; /* sent through the subject */
+	time_t deadline;
+	volatile bool *stop; /* all workers' */
 	int err;
 };
 
@@ -298,19 +303,19 @@ static void meet(pthread_barrier_t *barrier)
 }
 
 /*
- * A round is `repeats` of either program in short turns, so that a change of the clock or of a
+ * A round is `repeats` of either program, in short turns, so that a change of the clock or of a
  * neighbour's load meets both. Its sample is the median turn.
  */
 static void round_once(struct worker *w, struct samples *out, pthread_barrier_t *barrier)
 {
 	struct samples turns = {.n = 0};
-	double before = run(w, BENCH_EMPTY, repeats / TURNS), subject, after;
+	double before = run(w, BENCH_EMPTY, w->turn), subject, after;
 
 	for (int i = 0; i < TURNS; i++) {
 		meet(barrier);
-		subject = run(w, BENCH_SUBJECT, repeats / TURNS);
+		subject = run(w, BENCH_SUBJECT, w->turn);
 		meet(barrier);
-		after = run(w, BENCH_EMPTY, repeats / TURNS);
+		after = run(w, BENCH_EMPTY, w->turn);
 		samples_add(&turns, subject - (before + after) / 2);
 		before = after;
 	}
@@ -322,13 +327,16 @@ static void *work(void *arg)
 	struct worker *w = arg;
 
 	w->err = pin(w->cpu);
-	run(w, BENCH_SUBJECT, repeats / 4); /* warms caches and the clock up */
-	for (unsigned i = 0; i < rounds; i++) {
+	run(w, BENCH_SUBJECT, w->turn * TURNS / 4); /* warms caches and the clock up */
+	for (unsigned i = 0; i < rounds && !*w->stop; i++) {
 		round_once(w, &w->together, w->barrier);
 		meet(w->barrier);
 		/* One CPU alone while the other waits: the ratio is taken within a round. */
 		if (w->barrier && w->cpu == first_cpu)
 			round_once(w, &w->alone, NULL);
+		if (w->cpu == first_cpu)
+			*w->stop = i + 1 >= ROUNDS_MIN && time(NULL) >= w->deadline;
+		meet(w->barrier);
 	}
 	return NULL;
 }
@@ -337,11 +345,14 @@ static int run_workers(struct worker *w, int n)
 {
 	pthread_barrier_t barrier;
 	pthread_t threads[2];
+	volatile bool stop = false;
 	int err = 0;
 
 	pthread_barrier_init(&barrier, NULL, n);
 	for (int i = 0; i < n; i++) {
 		w[i].barrier = n > 1 ? &barrier : NULL;
+		w[i].stop = &stop;
+		w[i].deadline = time(NULL) + row_seconds;
 		if (pthread_create(&threads[i], NULL, work, &w[i]))
 			exit(1);
 	}
@@ -408,6 +419,7 @@ static const char *measure(const struct subject *s, const struct row *r, FILE *j
 	__u64 counted;
 	int err;
 
+	w[0].turn = w[1].turn = repeats / TURNS / (r->many ? MANY_LESS : 1);
 	for (int i = 0; i < r->cpus; i++)
 		make_state(&s->states[w[i].cpu], r, w[i].cpu);
 	err = fill(s->fx, r);
@@ -470,8 +482,8 @@ static int run_rows(char **prefixes, FILE *json)
 
 static int usage(void)
 {
-	fprintf(stderr,
-		"usage: micro [-r ROUNDS] [-n REPEATS] [-c FIRST_CPU] [-o JSON_LINES] [ROW-PREFIX...]\n");
+	fprintf(stderr, "usage: micro [-r ROUNDS] [-n REPEATS] [-s ROW_SECONDS] [-c FIRST_CPU] [-o "
+			"JSON_LINES] [ROW-PREFIX...]\n");
 	return 2;
 }
 
@@ -480,11 +492,13 @@ int main(int argc, char **argv)
 	FILE *json = NULL;
 	int c, failed;
 
-	while ((c = getopt(argc, argv, "r:n:c:o:")) != -1) {
+	while ((c = getopt(argc, argv, "r:n:s:c:o:")) != -1) {
 		if (c == 'r')
 			rounds = atoi(optarg);
 		else if (c == 'n')
 			repeats = atoi(optarg);
+		else if (c == 's')
+			row_seconds = atoi(optarg);
 		else if (c == 'c')
 			first_cpu = atoi(optarg);
 		else if (c == 'o')

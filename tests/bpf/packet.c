@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "packet.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const __u8 client_mac[6] = { 0x02, 0, 0, 0, 0xc1, 0x1e };
+static const __u8 server_mac[6] = { 0x02, 0, 0, 0, 0x5e, 0x47 };
+
+static void put(struct frame *f, const void *p, size_t len)
+{
+	if (f->len + len > sizeof(f->b))
+		abort();
+	memcpy(f->b + f->len, p, len);
+	f->len += len;
+}
+
+static void put8(struct frame *f, __u8 v)
+{
+	put(f, &v, 1);
+}
+
+static void put16(struct frame *f, __u16 v)
+{
+	put8(f, v >> 8);
+	put8(f, v);
+}
+
+__u16 frame_get16(const struct frame *f, size_t at)
+{
+	return f->b[at] << 8 | f->b[at + 1];
+}
+
+void frame_put16(struct frame *f, size_t at, __u16 v)
+{
+	f->b[at] = v >> 8;
+	f->b[at + 1] = v;
+}
+
+/* ---- checksums -------------------------------------------------------------------------------- */
+
+static __u64 add_words(__u64 sum, const __u8 *b, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		sum += i % 2 ? b[i] : b[i] << 8;
+	return sum;
+}
+
+static __u16 complement(__u64 sum)
+{
+	while (sum > 0xffff)
+		sum = sum % 0x10000 + sum / 0x10000;
+	return ~sum;
+}
+
+__u16 rfc1071(const void *p, size_t len)
+{
+	return complement(add_words(0, p, len));
+}
+
+__u16 frame_udp_csum(const struct frame *f)
+{
+	size_t addrs = f->family == 4 ? f->l3 + 12 : f->l3 + 8, addrs_len = f->family == 4 ? 8 : 32;
+	size_t len = frame_get16(f, f->l4 + 4);
+	__u64 sum = add_words(0, f->b + addrs, addrs_len) + IPPROTO_UDP + len;
+	__u16 csum;
+
+	sum = add_words(sum, f->b + f->l4, 6);
+	sum = add_words(sum, f->b + f->l4 + 8, len - 8);
+	csum = complement(sum);
+	return csum ? csum : 0xffff;
+}
+
+bool frame_csums_ok(const struct frame *f)
+{
+	if (f->family == 4 && rfc1071(f->b + f->l3, (f->b[f->l3] & 15) * 4))
+		return false;
+	return frame_get16(f, f->l4 + 6) == frame_udp_csum(f);
+}
+
+void frame_fix_ip_csum(struct frame *f)
+{
+	frame_put16(f, f->l3 + 10, 0);
+	frame_put16(f, f->l3 + 10, rfc1071(f->b + f->l3, (f->b[f->l3] & 15) * 4));
+}
+
+void frame_fix_udp_csum(struct frame *f)
+{
+	frame_put16(f, f->l4 + 6, frame_udp_csum(f));
+}
+
+/* ---- frames ----------------------------------------------------------------------------------- */
+
+static void put_l2(struct frame *f, const __u8 *dst, const __u8 *src)
+{
+	put(f, dst, 6);
+	put(f, src, 6);
+	for (int i = 0; i < f->flow.tags; i++) {
+		put16(f, i + 1 < f->flow.tags ? 0x88a8 : 0x8100);
+		put16(f, 0x6000 | (100 + i)); /* priority 3, VLAN 100.. */
+	}
+	put16(f, f->family == 4 ? 0x0800 : 0x86dd);
+}
+
+static void put_addr(struct frame *f, const char *text)
+{
+	__u8 addr[16];
+
+	if (inet_pton(f->family == 4 ? AF_INET : AF_INET6, text, addr) != 1)
+		abort();
+	put(f, addr, f->family == 4 ? 4 : 16);
+}
+
+static void put_ipv4(struct frame *f, size_t len, __u16 id, __u16 frag, __u8 ttl)
+{
+	put8(f, 0x45);
+	put8(f, 0);
+	put16(f, 20 + len);
+	put16(f, id);
+	put16(f, frag);
+	put8(f, ttl);
+	put8(f, IPPROTO_UDP);
+	put16(f, 0);
+}
+
+static void put_ipv6(struct frame *f, size_t len, __u32 label, __u8 hops)
+{
+	put16(f, 0x6000 | label >> 16);
+	put16(f, label);
+	put16(f, len);
+	put8(f, IPPROTO_UDP);
+	put8(f, hops);
+}
+
+static void start(struct frame *f, const struct flow *flow)
+{
+	f->len = 0;
+	f->flow = *flow;
+	f->family = strchr(flow->src, ':') ? 6 : 4;
+}
+
+static void put_udp(struct frame *f, const void *data, size_t len, bool csum)
+{
+	f->l4 = f->len;
+	put16(f, f->flow.sport);
+	put16(f, f->flow.dport);
+	put16(f, 8 + len);
+	put16(f, 0);
+	f->data = f->len;
+	put(f, data, len);
+	if (f->family == 4)
+		frame_fix_ip_csum(f);
+	if (csum)
+		frame_fix_udp_csum(f);
+}
+
+void frame_udp(struct frame *f, const struct flow *flow, const void *data, size_t len)
+{
+	start(f, flow);
+	put_l2(f, server_mac, client_mac);
+	f->l3 = f->len;
+	if (f->family == 4)
+		put_ipv4(f, 8 + len, 0x1234, 0, 63);
+	else
+		put_ipv6(f, 8 + len, 0xabcde, 63);
+	put_addr(f, flow->src);
+	put_addr(f, flow->dst);
+	put_udp(f, data, len, !flow->no_csum);
+}
+
+void frame_reply(struct frame *f, const struct frame *request, const void *data, size_t len, bool csum)
+{
+	const struct flow *q = &request->flow;
+	struct flow flow = {
+		.src = q->dst, .dst = q->src, .sport = q->dport, .dport = q->sport, .tags = q->tags
+	};
+
+	start(f, &flow);
+	put_l2(f, client_mac, server_mac);
+	f->l3 = f->len;
+	if (f->family == 4)
+		put_ipv4(f, 8 + len, 0, 0x4000, 64);
+	else
+		put_ipv6(f, 8 + len, 0, 64);
+	put_addr(f, flow.src);
+	put_addr(f, flow.dst);
+	put_udp(f, data, len, csum);
+}
+
+void frame_insert(struct frame *f, size_t at, const void *bytes, size_t len)
+{
+	if (f->len + len > sizeof(f->b))
+		abort();
+	memmove(f->b + at + len, f->b + at, f->len - at);
+	memcpy(f->b + at, bytes, len);
+	f->len += len;
+	if (at <= f->l3)
+		f->l3 += len;
+	if (at <= f->l4)
+		f->l4 += len;
+	if (at <= f->data)
+		f->data += len;
+}
+
+void frame_pad(struct frame *f, size_t len, __u8 byte)
+{
+	while (f->len < len)
+		put8(f, byte);
+}
+
+void frame_fix_lengths(struct frame *f)
+{
+	if (f->family == 4)
+		frame_put16(f, f->l3 + 2, f->len - f->l3);
+	else
+		frame_put16(f, f->l3 + 4, f->len - f->l3 - 40);
+	frame_put16(f, f->l4 + 4, f->len - f->l4);
+}
+
+void frame_options(struct frame *f, const void *bytes, size_t len, int first)
+{
+	frame_insert(f, f->l4, bytes, len);
+	frame_fix_lengths(f);
+	if (f->family == 4) {
+		f->b[f->l3] = 0x45 + len / 4;
+		frame_fix_ip_csum(f);
+	} else {
+		f->b[f->l3 + 6] = first;
+	}
+	frame_fix_udp_csum(f);
+}
+
+/* ---- datagrams -------------------------------------------------------------------------------- */
+
+void msg_add(struct msg *m, const void *p, size_t len)
+{
+	if (m->len + len > sizeof(m->b))
+		abort();
+	if (len)
+		memcpy(m->b + m->len, p, len);
+	m->len += len;
+}
+
+static void add_be(struct msg *m, __u64 v, int bytes)
+{
+	while (bytes--) {
+		__u8 b = v >> bytes * 8;
+
+		msg_add(m, &b, 1);
+	}
+}
+
+void msg_frame(struct msg *m, __u16 id, __u16 seq, __u16 count)
+{
+	m->len = 0;
+	add_be(m, id, 2);
+	add_be(m, seq, 2);
+	add_be(m, count, 2);
+	add_be(m, 0, 2);
+}
+
+void msg_text(struct msg *m, __u16 id, const char *text)
+{
+	msg_frame(m, id, 0, 1);
+	msg_add(m, text, strlen(text));
+}
+
+void msg_add_bin(struct msg *m, const struct bin *b)
+{
+	size_t key_len = b->key_len ?: b->key ? strlen(b->key) : 0;
+
+	add_be(m, b->magic ?: 0x80, 1);
+	add_be(m, b->op, 1);
+	add_be(m, key_len, 2);
+	add_be(m, b->ext_len, 1);
+	add_be(m, 0, 1);
+	add_be(m, b->status, 2);
+	add_be(m, b->ext_len + key_len + b->value_len, 4);
+	add_be(m, b->opaque, 4);
+	add_be(m, b->cas, 8);
+	msg_add(m, b->ext, b->ext_len);
+	msg_add(m, b->key, key_len);
+	msg_add(m, b->value, b->value_len);
+}
+
+void msg_bin(struct msg *m, __u16 id, const struct bin *b)
+{
+	msg_frame(m, id, 0, 1);
+	msg_add_bin(m, b);
+}

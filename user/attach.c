@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "attach.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <xdp/libxdp.h>
+
+#include "weir_rx.skel.h"
+#include "weir_tx.skel.h"
+
+/* Ours on clsact egress: nobody else's, by convention of unlikely numbers ("we"). */
+#define TC_HANDLE   0x7765
+#define TC_PRIORITY 0x7765
+
+/* ---- whose program ---------------------------------------------------------------------------- */
+
+static bool uses_map(int prog_fd, __u32 map_id)
+{
+	__u32 ids[64], len = sizeof(struct bpf_prog_info);
+	struct bpf_prog_info info = { .nr_map_ids = 64, .map_ids = (__u64)(unsigned long)ids };
+
+	if (bpf_obj_get_info_by_fd(prog_fd, &info, &len))
+		return false;
+	for (__u32 i = 0; i < info.nr_map_ids && i < 64; i++) {
+		if (ids[i] == map_id)
+			return true;
+	}
+	return false;
+}
+
+static bool id_uses_map(__u32 prog_id, __u32 map_id)
+{
+	int fd = bpf_prog_get_fd_by_id(prog_id);
+	bool uses = fd >= 0 && uses_map(fd, map_id);
+
+	if (fd >= 0)
+		close(fd);
+	return uses;
+}
+
+static __u32 mode_of(enum xdp_attach_mode mode)
+{
+	return mode == XDP_MODE_SKB ? WEIR_MODE_GENERIC : mode == XDP_MODE_NATIVE ? WEIR_MODE_NATIVE : 0;
+}
+
+/* Ours among the programs of an interface: *prog is NULL when it is not there. */
+static void find_in(struct xdp_multiprog *mp, __u32 ctl_id, struct xdp_program **prog)
+{
+	struct xdp_program *p = NULL;
+
+	*prog = NULL;
+	if (xdp_multiprog__is_legacy(mp)) {
+		p = xdp_multiprog__main_prog(mp);
+		if (p && uses_map(xdp_program__fd(p), ctl_id))
+			*prog = p;
+		return;
+	}
+	while ((p = xdp_multiprog__next_prog(p, mp))) {
+		if (uses_map(xdp_program__fd(p), ctl_id)) {
+			*prog = p;
+			return;
+		}
+	}
+}
+
+/* The programs of an interface; NULL with *err 0: there are none. */
+static struct xdp_multiprog *programs(int ifindex, int *err)
+{
+	struct xdp_multiprog *mp = xdp_multiprog__get_from_ifindex(ifindex);
+
+	*err = libxdp_get_error(mp);
+	if (!*err)
+		return mp;
+	if (*err == -ENOENT)
+		*err = 0;
+	return NULL;
+}
+
+int attach_find(int ifindex, __u32 ctl_id, struct attached *out)
+{
+	struct xdp_multiprog *mp;
+	struct xdp_program *p;
+	int err;
+
+	memset(out, 0, sizeof(*out));
+	mp = programs(ifindex, &err);
+	if (!mp)
+		return err;
+	find_in(mp, ctl_id, &p);
+	if (p) {
+		out->prog_id = xdp_program__id(p);
+		out->mode = mode_of(xdp_multiprog__attach_mode(mp));
+		out->dispatcher = !xdp_multiprog__is_legacy(mp);
+	}
+	xdp_multiprog__close(mp);
+	return 0;
+}
+
+/* ---- tc egress -------------------------------------------------------------------------------- */
+
+static struct bpf_tc_hook egress_hook(int ifindex)
+{
+	return (struct bpf_tc_hook){ .sz = sizeof(struct bpf_tc_hook), .ifindex = ifindex, .attach_point = BPF_TC_EGRESS };
+}
+
+bool attach_egress(int ifindex, __u32 stats_id)
+{
+	struct bpf_tc_hook hook = egress_hook(ifindex);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
+
+	return !bpf_tc_query(&hook, &opts) && id_uses_map(opts.prog_id, stats_id);
+}
+
+static int add_egress(struct weir_ctl_iface *ci, int prog_fd)
+{
+	struct bpf_tc_hook hook = egress_hook(ci->ifindex);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY, .prog_fd = prog_fd,
+		    .flags = BPF_TC_F_REPLACE);
+	int err = bpf_tc_hook_create(&hook);
+
+	if (!err)
+		ci->flags |= WEIR_IF_CLSACT;
+	else if (err != -EEXIST)
+		return err;
+	ci->tc_handle = TC_HANDLE;
+	ci->tc_priority = TC_PRIORITY;
+	return bpf_tc_attach(&hook, &opts);
+}
+
+void attach_remove_egress(int ifindex, bool clsact, __u32 stats_id)
+{
+	struct bpf_tc_hook hook = egress_hook(ifindex);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
+
+	if (!attach_egress(ifindex, stats_id))
+		return;
+	bpf_tc_detach(&hook, &opts);
+	if (!clsact)
+		return;
+	/* Removes the qdisc itself, which is ours. */
+	hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
+	bpf_tc_hook_destroy(&hook);
+}
+
+/* ---- XDP -------------------------------------------------------------------------------------- */
+
+static int load_tx(struct maps *m, const struct weir_config *cfg, struct weir_tx **out)
+{
+	struct weir_tx *tx = weir_tx__open();
+	int err;
+
+	if (!tx)
+		return -errno;
+	memcpy((void *)&tx->rodata->cfg, cfg, sizeof(*cfg));
+	err = maps_give(m, tx->obj);
+	if (!err)
+		err = weir_tx__load(tx);
+	if (err) {
+		weir_tx__destroy(tx);
+		return err;
+	}
+	*out = tx;
+	return 0;
+}
+
+static int open_rx(struct maps *m, const struct weir_config *cfg, struct weir_rx **out)
+{
+	struct weir_rx *rx = weir_rx__open();
+	int err;
+
+	if (!rx)
+		return -errno;
+	memcpy((void *)&rx->rodata->cfg, cfg, sizeof(*cfg));
+	err = maps_give(m, rx->obj);
+	if (err) {
+		weir_rx__destroy(rx);
+		return err;
+	}
+	*out = rx;
+	return 0;
+}
+
+/* Where no dispatcher runs, the kernel swaps the one program for the other. */
+static int replace_bare(const struct weir_rx *rx, const struct weir_ctl_iface *ci, const struct attached *old)
+{
+	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = bpf_prog_get_fd_by_id(old->prog_id));
+	__u32 flags = XDP_FLAGS_REPLACE | (old->mode == WEIR_MODE_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
+	int err = weir_rx__load((struct weir_rx *)rx);
+
+	if (!err)
+		err = bpf_xdp_attach(ci->ifindex, bpf_program__fd(rx->progs.weir_rx), flags, &opts);
+	if (opts.old_prog_fd >= 0)
+		close(opts.old_prog_fd);
+	return err;
+}
+
+static int attach_fresh(struct weir_rx *rx, const struct weir_ctl_iface *ci, enum xdp_attach_mode mode)
+{
+	DECLARE_LIBXDP_OPTS(xdp_program_opts, opts, .obj = rx->obj, .prog_name = "weir_rx");
+	struct xdp_program *p = xdp_program__create(&opts);
+	int err = libxdp_get_error(p);
+
+	if (err)
+		return err;
+	err = xdp_program__attach(p, ci->ifindex, mode, 0);
+	xdp_program__close(p);
+	return err;
+}
+
+static int take_off(int ifindex, __u32 prog_id)
+{
+	struct xdp_program *p = xdp_program__from_id(prog_id);
+	struct xdp_multiprog *mp;
+	int err = libxdp_get_error(p);
+
+	if (err)
+		return err;
+	mp = programs(ifindex, &err);
+	if (mp) {
+		err = xdp_program__detach(p, ifindex, xdp_multiprog__attach_mode(mp), 0);
+		xdp_multiprog__close(mp);
+	}
+	xdp_program__close(p);
+	return err;
+}
+
+/*
+ * One try in one mode, each with an object of its own: libxdp loads it on attaching. Under the
+ * dispatcher the new program joins the old one before that leaves: for that moment a passed packet is
+ * counted by both, but none finds neither.
+ */
+static int try_mode(struct maps *m, const struct weir_config *cfg, const struct weir_ctl_iface *ci,
+		    const struct attached *old, __u32 mode)
+{
+	struct weir_rx *rx;
+	int err = open_rx(m, cfg, &rx);
+
+	if (err)
+		return err;
+	if (old->prog_id && !old->dispatcher) {
+		err = replace_bare(rx, ci, old);
+	} else {
+		err = attach_fresh(rx, ci, mode == WEIR_MODE_GENERIC ? XDP_MODE_SKB : XDP_MODE_NATIVE);
+		if (!err && old->prog_id)
+			err = take_off(ci->ifindex, old->prog_id);
+	}
+	weir_rx__destroy(rx);
+	return err;
+}
+
+static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
+		     __u32 ctl_id, const char **why)
+{
+	struct attached old = {}, now;
+	int err = replace_id ? attach_find(ci->ifindex, replace_id, &old) : 0;
+
+	if (!err)
+		err = try_mode(m, cfg, ci, &old, ci->mode ?: WEIR_MODE_NATIVE);
+	if (err == -EBUSY || err == -EEXIST) {
+		*why = "another XDP program is attached that does not use the libxdp dispatcher (see `xdp-loader status`)";
+		return -EBUSY;
+	}
+	if (err && !ci->mode && !old.prog_id)
+		err = try_mode(m, cfg, ci, &old, WEIR_MODE_GENERIC);
+	if (err) {
+		*why = ci->mode == WEIR_MODE_NATIVE ? "the driver takes no native XDP program (try --mode generic)" :
+						      "attaching the XDP program failed (WEIR_DEBUG=1 shows libbpf's log)";
+		return err;
+	}
+	err = attach_find(ci->ifindex, ctl_id, &now);
+	if (!err && !now.prog_id)
+		err = -ENOENT;
+	if (err) {
+		*why = "the attached XDP program is not found again";
+		return err;
+	}
+	ci->prog_id = now.prog_id;
+	ci->mode = now.mode;
+	ci->flags = (ci->flags & ~WEIR_IF_DISPATCHER) | (now.dispatcher ? WEIR_IF_DISPATCHER : 0);
+	return 0;
+}
+
+__u32 map_id(int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
+}
+
+int attach_iface(struct maps *m, const struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
+		 const char **why)
+{
+	struct weir_tx *tx;
+	int err = load_tx(m, cfg, &tx);
+
+	*why = "loading the programs failed (WEIR_DEBUG=1 shows libbpf's log)";
+	if (err)
+		return err;
+	err = add_egress(ci, bpf_program__fd(tx->progs.weir_tx));
+	weir_tx__destroy(tx);
+	if (err) {
+		*why = "attaching to tc egress failed";
+		return err;
+	}
+	err = attach_rx(m, cfg, ci, replace_id, map_id(m->fd[MAP_CTL]), why);
+	if (err && !replace_id)
+		attach_remove_egress(ci->ifindex, ci->flags & WEIR_IF_CLSACT, map_id(m->fd[MAP_STATS]));
+	return err;
+}
+
+int attach_remove(int ifindex, __u32 ctl_id)
+{
+	struct attached a;
+	int err = attach_find(ifindex, ctl_id, &a);
+
+	if (err || !a.prog_id)
+		return err;
+	return take_off(ifindex, a.prog_id);
+}
+
+int iface_mtu(const char *name, __u32 *mtu)
+{
+	struct ifreq ifr = {};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	strncpy(ifr.ifr_name, name, sizeof(ifr.ifr_name) - 1);
+	if (ioctl(fd, SIOCGIFMTU, &ifr))
+		err = -errno;
+	else
+		*mtu = ifr.ifr_mtu;
+	close(fd);
+	return err;
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* weir load, unload, reload: puts the data plane in place, takes it away, changes it. */
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cmd.h"
+#include "session.h"
+
+/* A load or a reload: they differ in three places. */
+struct job {
+	const char *kind; /* "load", "reload" */
+	bool reload, dry_run;
+	const char *path;
+	struct config *c;
+	struct config_memory memory;
+	const char *iface; /* -i */
+	json_t *warnings, *ifaces;
+};
+
+static void degraded(struct job *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void degraded(struct job *j, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	warn("%s", text);
+	json_array_append_new(j->warnings, json_string(printable(text, strlen(text))));
+}
+
+static const char *iface_text(const char *name)
+{
+	return printable(name, strnlen(name, IFNAMSIZ));
+}
+
+/* ---- before ----------------------------------------------------------------------------------- */
+
+static int read_config(struct job *j)
+{
+	if (!j->path)
+		return fail(EXIT_USAGE, "%s: name the configuration with -c FILE", j->kind);
+	if (config_load(&j->c, j->path, stderr))
+		return fail(EXIT_FAILED, "%s: %s cannot be used; nothing was changed", j->kind, j->path);
+	config_memory(j->c, libbpf_num_possible_cpus(), &j->memory);
+	return EXIT_OK;
+}
+
+static void print_memory(const struct job *j)
+{
+	const struct config_memory *m = &j->memory;
+
+	if (out_json || out_quiet)
+		return;
+	printf("memory for %s keys: %s\n", human_count(j->c->capacity), human_bytes(m->total));
+	printf("  index %s, slots %s, hit counters %s, fences %s, other %s\n", human_bytes(m->index),
+	       human_bytes(m->slabs), human_bytes(m->hits), human_bytes(m->fences), human_bytes(m->other));
+}
+
+/* A reload takes new memory only when sizes change; the old is free when it is done. */
+static bool takes_memory(const struct job *j)
+{
+	const struct weir_ctl *ctl;
+	struct dataplane *dp;
+	bool same;
+
+	if (!j->reload || dp_open(&dp, DP_READ))
+		return true;
+	ctl = dp_ctl(dp);
+	same = ctl->index_buckets == j->memory.index_buckets && ctl->slabs == j->memory.nslabs &&
+	       ctl->entries == j->c->capacity && !ctl->hit_entries == !j->c->hit_counters;
+	dp_close(dp);
+	return !same;
+}
+
+static int check_memory(struct job *j)
+{
+	char why[160];
+
+	if (!takes_memory(j) || !config_fits(&j->memory, why, sizeof(why)))
+		return EXIT_OK;
+	return fail(EXIT_FAILED, "%s: %s; lower cache.capacity or cache.memory in %s", j->kind, why, j->path);
+}
+
+static int read_mode(const char *text, unsigned *mode)
+{
+	for (*mode = 0; *mode <= WEIR_MODE_GENERIC; ++*mode) {
+		if (!strcmp(text, mode_name(*mode)))
+			return EXIT_OK;
+	}
+	return fail(EXIT_USAGE, "load: --mode is auto, native or generic, not '%s'", text);
+}
+
+/* Brings -i and --mode into the configuration: one interface, other modes. */
+static int apply_options(struct job *j, const char *iface, const char *mode_text)
+{
+	struct config *c = j->c;
+	unsigned mode, found = 0;
+
+	if (mode_text && read_mode(mode_text, &mode))
+		return EXIT_USAGE;
+	for (unsigned i = 0; mode_text && i < c->nifaces; i++)
+		c->ifaces[i].mode = mode;
+	if (!iface)
+		return EXIT_OK;
+	while (found < c->nifaces && strcmp(c->ifaces[found].name, iface))
+		found++;
+	if (found == c->nifaces)
+		return fail(EXIT_FAILED, "%s: interface '%s' is not one of those in %s", j->kind, iface,
+			    j->path);
+	c->ifaces[0] = c->ifaces[found];
+	c->nifaces = 1;
+	j->iface = c->ifaces[0].name;
+	return EXIT_OK;
+}
+
+/* ---- the document ----------------------------------------------------------------------------- */
+
+static void print_document(struct job *j, bool ok, const struct weir_ctl *ctl)
+{
+	json_t *services = json_array();
+
+	for (unsigned i = 0; i < j->c->nservices; i++)
+		json_array_append_new(services, json_string(j->c->services[i].name));
+	out_document(j->kind, json_pack("{s:b, s:b, s:s, s:o, s:O, s:o, s:o, s:O}", "ok", ok, "dry_run",
+					j->dry_run, "file", printable(j->path, strlen(j->path)), "generation",
+					ctl ? json_integer(ctl->generation) : json_null(), "interfaces",
+					j->ifaces, "services", services, "memory_bytes",
+					json_memory(&j->memory), "warnings", j->warnings));
+}
+
+/* ---- --dry-run -------------------------------------------------------------------------------- */
+
+/* By ioctl, not from /sys, which may show another network namespace. -1: no such interface. */
+static int mtu_of(const char *name)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
+	struct ifreq req = {0};
+
+	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", name);
+	err = fd < 0 || ioctl(fd, SIOCGIFMTU, &req);
+	if (fd >= 0)
+		close(fd);
+	return err ? -1 : req.ifr_mtu;
+}
+
+static bool dry_iface(struct job *j, const struct config_iface *iface)
+{
+	int mtu = mtu_of(iface->name);
+	json_t *doc =
+		json_pack("{s:s, s:s}", "name", iface_text(iface->name), "mode", mode_name(iface->mode));
+
+	json_object_set_new(doc, "mtu", mtu < 0 ? json_null() : json_integer(mtu));
+	json_array_append_new(j->ifaces, doc);
+	if (mtu < 0) {
+		fail(EXIT_FAILED, "%s: there is no interface '%s' here", j->kind, iface->name);
+		return false;
+	}
+	if (!out_json)
+		printf("would attach to %s: %s, MTU %d\n", iface_text(iface->name), mode_name(iface->mode),
+		       mtu);
+	return true;
+}
+
+/* What is loaded now, when that may be known. False: the command would refuse. */
+static bool dry_loaded(const struct job *j)
+{
+	struct dataplane *dp;
+	int err = dp_open(&dp, DP_READ);
+
+	if (!err)
+		dp_close(dp);
+	if (!err && !j->reload)
+		fail(EXIT_FAILED, "load: already loaded: use `weir reload -c %s`, or `weir unload` first",
+		     j->path);
+	else if (err == -ENOENT && j->reload)
+		fail(EXIT_FAILED, "reload: %s", dp_error());
+	else
+		return true;
+	return false;
+}
+
+static int dry_run(struct job *j)
+{
+	bool ok = dry_loaded(j);
+
+	for (unsigned i = 0; i < j->c->nifaces; i++)
+		ok &= dry_iface(j, &j->c->ifaces[i]);
+	if (!out_json) {
+		for (unsigned i = 0; i < j->c->nservices; i++)
+			printf("would answer for service %s\n", j->c->services[i].name);
+	} else {
+		print_document(j, ok, NULL);
+	}
+	if (ok)
+		note("nothing was changed; whether the programs load and attach is only known by doing it");
+	return ok ? EXIT_OK : EXIT_FAILED;
+}
+
+/* ---- after ------------------------------------------------------------------------------------ */
+
+static bool wanted_auto(const struct job *j, const char *name)
+{
+	for (unsigned i = 0; i < j->c->nifaces; i++) {
+		if (!strcmp(j->c->ifaces[i].name, name))
+			return !j->c->ifaces[i].mode;
+	}
+	return false;
+}
+
+static void report_iface(struct job *j, struct dataplane *dp, const struct weir_ctl_iface *ci)
+{
+	const char *name = iface_text(ci->name);
+	struct dp_iface_state st;
+
+	if (dp_iface_state(dp, ci, &st)) {
+		degraded(j, "%s", dp_error());
+		return;
+	}
+	json_array_append_new(j->ifaces, json_pack("{s:s, s:s, s:I, s:b, s:b, s:I}", "name", name, "mode",
+						   mode_name(st.mode ? st.mode : ci->mode), "ifindex",
+						   (json_int_t)ci->ifindex, "dispatcher", st.dispatcher,
+						   "egress", st.egress, "mtu", (json_int_t)st.mtu));
+	if (!out_json)
+		printf("%s: attached, %s%s, MTU %u\n", name, mode_name(st.mode ? st.mode : ci->mode),
+		       st.dispatcher ? ", under the libxdp dispatcher" : ", alone", st.mtu);
+	if (!st.attached)
+		degraded(j, "%s: the program is not on the interface", name);
+	else if (st.mode == WEIR_MODE_GENERIC && wanted_auto(j, ci->name))
+		degraded(j,
+			 "%s: GENERIC MODE: the driver cannot run XDP natively, so packets pass through the "
+			 "network "
+			 "stack first and hits cost several times as much (`weir doctor -i %s` says more; "
+			 "--mode native refuses instead)",
+			 name, name);
+	if (st.attached && !st.dispatcher)
+		note("%s: this kernel cannot run libxdp's dispatcher here: no other XDP program can join on "
+		     "it",
+		     name);
+	if (!st.egress)
+		degraded(j, "%s: the egress program is not there: replies to writes are not seen", name);
+}
+
+static void say_limits(const struct job *j, const struct weir_ctl *ctl)
+{
+	__u64 longest = 0;
+
+	for (unsigned i = 0; i < j->c->nservices; i++)
+		longest = j->c->services[i].ttl_ns > longest ? j->c->services[i].ttl_ns : longest;
+	if (ctl->lease_deadline_ns == WEIR_NEVER)
+		note("no agent: the lease never ends; nothing stops answering if this host's control plane "
+		     "is forgotten");
+	if (longest == WEIR_NEVER)
+		note("TCP writes are not seen yet, and with ttl: never nothing bounds staleness");
+	else
+		note("TCP writes are not seen yet; the TTL (%s) bounds staleness", human_duration(longest));
+}
+
+static int report(struct job *j)
+{
+	const struct weir_ctl *ctl;
+	struct dataplane *dp;
+	int err = dp_open(&dp, DP_READ);
+
+	if (err)
+		return fail(exit_of(err), "%s: done, but it cannot be looked at: %s", j->kind, dp_error());
+	ctl = dp_ctl(dp);
+	for (int i = 0; i < WEIR_IFACES_MAX; i++) {
+		if (ctl->ifaces[i].ifindex)
+			report_iface(j, dp, &ctl->ifaces[i]);
+	}
+	if (out_json)
+		print_document(j, true, ctl);
+	else
+		printf("%sed: %u service%s, generation %u\n", j->kind, j->c->nservices,
+		       j->c->nservices == 1 ? "" : "s", ctl->generation);
+	say_limits(j, ctl);
+	dp_close(dp);
+	return json_array_size(j->warnings) ? EXIT_DEGRADED : EXIT_OK;
+}
+
+/* ---- the commands ----------------------------------------------------------------------------- */
+
+/* Why it did not work. Of a second load: what is there, and what to do. */
+static int failed(const struct job *j, int err)
+{
+	char why[512];
+	struct dataplane *dp;
+
+	snprintf(why, sizeof(why), "%s", dp_error());
+	if (err != -EEXIST || dp_open(&dp, DP_READ))
+		return fail(exit_of(err), "%s: %s", j->kind, why);
+	fail(EXIT_FAILED,
+	     "load: already loaded from %.255s (generation %u); nothing was changed. "
+	     "`weir reload -c %s` changes it while packets flow, `weir unload` takes it away",
+	     dp_ctl(dp)->config, dp_ctl(dp)->generation, j->path);
+	dp_close(dp);
+	return EXIT_FAILED;
+}
+
+static int change(struct job *j)
+{
+	struct dp_load_opts opts = {.iface = j->iface, .mode = j->iface ? j->c->ifaces[0].mode : 0};
+	int err = j->reload ? dp_reload(j->c) : dp_load(j->c, &opts);
+
+	return err ? failed(j, err) : report(j);
+}
+
+static int run(struct job *j, const char *iface, const char *mode)
+{
+	int status = read_config(j);
+
+	if (!status)
+		status = apply_options(j, iface, mode);
+	if (status)
+		return status;
+	print_memory(j);
+	status = check_memory(j);
+	if (status)
+		return status;
+	return j->dry_run ? dry_run(j) : change(j);
+}
+
+static int load_or_reload(struct job *j, const char *iface, const char *mode)
+{
+	int status;
+
+	j->warnings = json_array();
+	j->ifaces = json_array();
+	status = run(j, iface, mode);
+	json_decref(j->warnings);
+	json_decref(j->ifaces);
+	config_free(j->c);
+	return status;
+}
+
+int cmd_load(const struct cmd *cmd, char **values, int argc, char **argv)
+{
+	struct job j = {.kind = "load",
+			.path = opt_value(cmd, values, "config"),
+			.dry_run = opt_value(cmd, values, "dry-run")};
+
+	return load_or_reload(&j, opt_value(cmd, values, "iface"), opt_value(cmd, values, "mode"));
+}
+
+int cmd_reload(const struct cmd *cmd, char **values, int argc, char **argv)
+{
+	struct job j = {.kind = "reload",
+			.reload = true,
+			.path = opt_value(cmd, values, "config"),
+			.dry_run = opt_value(cmd, values, "dry-run")};
+
+	return load_or_reload(&j, NULL, NULL);
+}
+
+int cmd_unload(const struct cmd *cmd, char **values, int argc, char **argv)
+{
+	int err = dp_unload();
+
+	if (err && err != -ENOENT)
+		return fail(exit_of(err), "unload: %s", dp_error());
+	if (out_json)
+		out_document("unload", json_pack("{s:b}", "unloaded", !err));
+	else
+		printf(err ? "nothing is loaded\n" : "unloaded\n");
+	return EXIT_OK;
+}
