@@ -267,8 +267,10 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 		*why = "another XDP program is attached that does not use the libxdp dispatcher (see `xdp-loader status`)";
 		return -EBUSY;
 	}
-	if (err && !ci->mode && !old.prog_id)
+	if (err && !ci->mode && !old.prog_id) {
 		err = try_mode(m, cfg, ci, &old, WEIR_MODE_GENERIC);
+		ci->flags |= WEIR_IF_FALLBACK;
+	}
 	if (err) {
 		*why = ci->mode == WEIR_MODE_NATIVE ? "the driver takes no native XDP program (try --mode generic)" :
 						      "attaching the XDP program failed (WEIR_DEBUG=1 shows libbpf's log)";

@@ -758,6 +758,36 @@ static void drop_ifaces(struct weir_ctl *ctl, const struct weir_ctl_iface *wante
 	}
 }
 
+/* Nobody saw writes for a while: no hot copy filled before may answer. */
+static void fence_all(struct maps *m)
+{
+	struct weir_svc_fence *f = m->at[MAP_SVC_FENCE];
+
+	for (int i = 0; i < WEIR_SERVICES_MAX; i++)
+		__atomic_add_fetch(&f[i].count, 1, __ATOMIC_SEQ_CST);
+}
+
+/* What a killed reload left in NEXT_DIR: programs over its maps are taken off for a moment. */
+static int clear_next(struct dataplane *dp)
+{
+	int err;
+
+	if (access(NEXT_DIR, F_OK))
+		return 0;
+	err = clear_dir(NEXT_DIR);
+	if (!err)
+		fence_all(&dp->maps);
+	return err;
+}
+
+/* An interface that we were on, and from which somebody took the program. */
+static bool was_taken_off(const struct weir_ctl_iface *ci, __u32 ctl_id)
+{
+	struct attached a;
+
+	return ci->prog_id && !attach_find(ci->ifindex, ctl_id, &a) && !a.prog_id;
+}
+
 /* Puts programs with the new constants, over `m`, in the places of the old. */
 static int swap_programs(struct maps *m, const struct config *c, const __u8 *ids, const struct weir_ctl_iface *wanted,
 			 __u32 old_id)
@@ -766,6 +796,7 @@ static int swap_programs(struct maps *m, const struct config *c, const __u8 *ids
 
 	for (int i = 0; i < WEIR_IFACES_MAX; i++) {
 		struct weir_ctl_iface *ci;
+		bool taken_off;
 		int err;
 
 		if (!wanted[i].ifindex)
@@ -775,10 +806,13 @@ static int swap_programs(struct maps *m, const struct config *c, const __u8 *ids
 			return error(-ENOSPC, "more than %d interfaces while reloading", WEIR_IFACES_MAX);
 		if (!ci->ifindex)
 			*ci = wanted[i];
+		taken_off = was_taken_off(ci, old_id);
 		ci->mtu = wanted[i].mtu;
 		err = attach_one(m, c, ids, ci, old_id);
 		if (err)
 			return err;
+		if (taken_off)
+			fence_all(m);
 	}
 	return 0;
 }
@@ -817,23 +851,6 @@ static int reload_with(struct dataplane *dp, struct maps *m, const struct config
 	err = drop_services(m, c, ids);
 	ctl->generation++;
 	mark(m, WEIR_STATE_READY);
-	return err;
-}
-
-/*
- * What a killed reload left in NEXT_DIR. Programs over its maps are taken off, so that for a moment
- * nobody saw writes: every hot copy is fenced.
- */
-static int clear_next(struct dataplane *dp)
-{
-	struct weir_svc_fence *f = dp->maps.at[MAP_SVC_FENCE];
-	int err;
-
-	if (access(NEXT_DIR, F_OK))
-		return 0;
-	err = clear_dir(NEXT_DIR);
-	for (int i = 0; i < WEIR_SERVICES_MAX && !err; i++)
-		__atomic_add_fetch(&f[i].count, 1, __ATOMIC_SEQ_CST);
 	return err;
 }
 

@@ -166,6 +166,7 @@ _Static_assert(sizeof(struct weir_count) == 16, "weir_count");
 
 #define WEIR_IF_DISPATCHER (1 << 0) /* runs under the libxdp dispatcher */
 #define WEIR_IF_CLSACT	   (1 << 1) /* the clsact qdisc is ours to remove */
+#define WEIR_IF_FALLBACK   (1 << 2) /* generic because the driver takes no native program */
 
 struct weir_ctl_iface {
 	__u32 ifindex; /* 0: the place is free */

@@ -87,9 +87,10 @@ class Store:
         self.tcp = socket.create_connection(where)
         self.stream = self.tcp.makefile("rb")
         self.hot, self.cold = [], []
+        self.fitting = []  # what of the hot ones fits one datagram: these are warmed
         self._fill()
         with open(keys_file, "wb") as out:
-            out.write(b"".join(k + b"\n" for k in self.hot))
+            out.write(b"".join(k + b"\n" for k in self.fitting))
 
     def command(self, line, data=None):
         self.tcp.sendall(line + b"\r\n" + (data + b"\r\n" if data is not None else b""))
@@ -116,6 +117,8 @@ class Store:
         else:
             assert self.command(b"set %s %d 0 %d" % (key, flags, length), value) == b"STORED\r\n"
         keys.append(key)
+        if keys is self.hot and len(b"VALUE %s %d %d\r\n\r\nEND\r\n" % (key, flags, length)) + length <= 1392:
+            self.fitting.append(key)
 
     def _fill(self):
         lengths = list(range(0, 20)) + [31, 32, 33, 63, 64, 100, 255, 256, 257, 500, 999, 1000]
@@ -315,6 +318,12 @@ class Writes:
         return kind, key, getattr(self, kind)(key)
 
 
+def read_forms(run, key):
+    run.compare("read", b"gets %s\r\n" % key)
+    run.compare("read", b"mg %s k f s c v\r\n" % key)
+    run.compare("read", binary(0x0C, key))
+
+
 def writes(run, count):
     """After a write is acknowledged, a read through Weir is what memcached holds. Meanwhile the hot
     set is filled all the time, so that fills race with writes."""
@@ -329,17 +338,17 @@ def writes(run, count):
     keys = [k for k in run.store.hot if len(k) < 60][:25]
     made = Writes(run.rng, keys)
     try:
-        for _ in range(count):
+        for i in range(count):
             kind, key, data = made.any()
             run.weir.ask(run.frame() + data, run.rid)
             run.kinds["write: " + kind] += 1
-            for _ in range(2):
-                run.compare("read", b"gets %s\r\n" % key)
-                run.compare("read", b"mg %s k f s c v\r\n" % key)
-                run.compare("read", binary(0x0C, key))
-                # Time for the filler: then the hot copy answers, and must be the new one.
-                time.sleep(0.002)
+            read_forms(run, key)
             run.compare("read", b"get %s\r\n" % run.rng.choice(keys))
+            if i % 10 == 9:
+                # Time for the filler: then hot copies answer, and must be the new ones.
+                time.sleep(0.15)
+                for k in keys:
+                    read_forms(run, k)
     finally:
         stop.set()
         filler.join()

@@ -29,7 +29,12 @@ services:
     ttl: never
 YAML
 
-tap_ok "weir is loaded" lab_in server "$WEIR" load -q -c $LAB_DIR/weir.yaml
+# 5, degraded: without a dispatcher, and why not.
+load()
+{
+	lab_in server "$WEIR" load -q -c $LAB_DIR/weir.yaml || [ $? = 5 ]
+}
+tap_ok "weir is loaded" load
 
 reason() # NAME: its packets
 {
