@@ -167,6 +167,8 @@ $B/asan/%.o: %.c Makefile | $B/.tools $(SKELS)
 	$(CC) -O1 -g $(SANITIZE) $(COMMON) -c $< -o $@
 
 # A fuzz target that needs flags of its own: FUZZ_CFLAGS_fuzz_NAME.
+# The BPF code itself, compiled for the host: it loads words from anywhere, and shifts signs.
+FUZZ_CFLAGS_fuzz_packet := -Itests/fuzz/shim -fno-sanitize=alignment,shift
 FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 $B/fuzz/%.o: %.c Makefile | $B/.tools $(SKELS)
 	$(call QUIET,FUZZ,$<) mkdir -p $(@D) && \

@@ -118,6 +118,8 @@ static __always_inline int classify(const struct weir_pkt *p, __u32 *svc, int *r
 	*svc = service_of(&p->daddr, p->dport, p->family);
 	if (*svc == WEIR_SVC_NONE)
 		return WEIR_R_OTHER;
+	if (!ip_sum_ok(p))
+		return WEIR_R_MALFORMED;
 	if (p->proto == IPPROTO_TCP)
 		return WEIR_R_TCP;
 	if (!is_client(&p->saddr, *svc, p->family)) {

@@ -99,11 +99,11 @@ static __always_inline struct fences read_fences(__u64 hash, __u32 svc)
 }
 
 /* Whether the slot may answer now: WEIR_NEXT, or why not. */
-static __always_inline int hot_valid(const struct weir_slot *s, const struct fences *f, __u32 svc)
+static __always_inline int hot_valid(const struct weir_slot *s, struct weir_work *w, const struct fences *f, __u32 svc)
 {
 	__u32 zero = 0;
 	struct weir_ctl *c = bpf_map_lookup_elem(&ctl, &zero);
-	__u64 now = bpf_ktime_get_coarse_ns();
+	__u64 now = now_coarse(w);
 
 	if (!c || s->svc != svc)
 		return WEIR_R_MISS;

@@ -36,6 +36,7 @@ struct weir_pkt {
 	__u8 proto;
 	__u8 flags;	   /* PKT_* */
 	__u8 pad[7];
+	__u64 ip_sum;	   /* of the IPv4 header's 16-bit words, not folded; see ip_sum_ok() */
 };
 _Static_assert(sizeof(struct weir_pkt) <= 96, "weir_pkt");
 
@@ -100,7 +101,14 @@ static __always_inline int parse_l4(struct weir_pkt *p, void *data, void *end, _
 	return WEIR_R_OTHER;
 }
 
-/* RFC 791. The checksum is verified: what a router would have dropped must not be answered. */
+/* A router would have dropped what has a wrong IPv4 header checksum: it must not be answered. Checked
+ * apart from parse(), for packets to a service only. With options it is left to the host. */
+static __always_inline bool ip_sum_ok(const struct weir_pkt *p)
+{
+	return p->family == 6 || p->flags & PKT_OPTIONS || csum_fold(p->ip_sum) == 0xffff;
+}
+
+/* RFC 791. */
 static __always_inline int parse_ipv4(struct weir_pkt *p, void *data, void *end)
 {
 	struct iphdr *ip = data + p->l3;
@@ -117,8 +125,7 @@ static __always_inline int parse_ipv4(struct weir_pkt *p, void *data, void *end)
 	} else {
 		__u32 *w = (__u32 *)ip;
 
-		if (csum_fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]) != 0xffff)
-			return WEIR_R_MALFORMED;
+		p->ip_sum = (__u64)w[0] + w[1] + w[2] + w[3] + w[4];
 	}
 	if (ip->frag_off & bpf_htons(0x3fff)) /* more fragments, or an offset */
 		p->flags |= PKT_FRAGMENT;
@@ -242,7 +249,7 @@ static __always_inline int parse(PKT_CTX *ctx, struct weir_pkt *p)
 	p->len = PKT_LEN(ctx);
 	if ((void *)(eth + 1) > end)
 		return WEIR_R_MALFORMED;
-	proto = eth->h_proto;
+	proto = LOAD(__be16, data + offsetof(struct ethhdr, h_proto)); /* the struct is packed: byte by byte */
 	p->l3 = sizeof(*eth);
 #pragma clang loop unroll(full)
 	for (int i = 0; i < 2; i++) {

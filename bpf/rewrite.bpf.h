@@ -50,7 +50,9 @@ static __always_inline bool save_l2(struct l2_words *l2, void *data, void *end)
 {
 	if (data + sizeof(*l2) > end)
 		return false;
-	__builtin_memcpy(l2, data, sizeof(*l2));
+	l2->w[0] = LOAD(__u64, data); /* a memcpy() would go byte by byte */
+	l2->w[1] = LOAD(__u64, data + 8);
+	l2->w[2] = LOAD(__u64, data + 16);
 	return true;
 }
 
@@ -66,16 +68,20 @@ static __always_inline void write_l2(void *data, const struct l2_words *l2)
 	w[2] = l2->w[2];
 }
 
+/* Everything of the IPv4 header but the addresses and the length, as 16-bit words: version and header
+ * length, don't fragment (so that the id may be 0, RFC 6864), TTL 64, UDP. */
+#define IPV4_CONST_SUM ((__u64)0x45 + bpf_htons(0x4000) + (64 | IPPROTO_UDP << 8))
+
 static __always_inline void write_ipv4(struct iphdr *ip, const struct weir_pkt *p, __u32 len)
 {
-	__u32 *w = (__u32 *)ip;
+	__u32 *w = (__u32 *)ip, from = p->daddr.w[0], to = p->saddr.w[0];
+	__u16 sum = ~csum_fold(IPV4_CONST_SUM + bpf_htons(len) + from + to);
 
 	w[0] = 0x45 | (__u32)bpf_htons(len) << 16;
-	w[1] = (__u32)bpf_htons(0x4000) << 16; /* don't fragment, so the id may be 0 (RFC 6864) */
-	w[2] = 64 | IPPROTO_UDP << 8;
-	w[3] = p->daddr.w[0];
-	w[4] = p->saddr.w[0];
-	ip->check = ~csum_fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]);
+	w[1] = (__u32)bpf_htons(0x4000) << 16;
+	w[2] = 64 | IPPROTO_UDP << 8 | (__u32)sum << 16;
+	w[3] = from;
+	w[4] = to;
 }
 
 static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct weir_pkt *p, __u32 payload_len)
@@ -88,21 +94,25 @@ static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct weir_pkt
 	__builtin_memcpy(&ip->daddr, &p->saddr, sizeof(p->saddr));
 }
 
-static __always_inline __u64 addr_sum(const struct weir_addr *a)
+static __always_inline __u64 addrs_sum(const struct weir_pkt *p)
 {
-	return (__u64)a->w[0] + a->w[1] + a->w[2] + a->w[3];
+	const struct weir_addr *a = &p->saddr, *b = &p->daddr;
+	__u64 sum = (__u64)a->w[0] + b->w[0];
+
+	if (p->family == 6)
+		sum += (__u64)a->w[1] + a->w[2] + a->w[3] + b->w[1] + b->w[2] + b->w[3];
+	return sum;
 }
 
 /* RFC 768 and RFC 8200, 8.1: pseudo header, ports, lengths, memcached's frame header, data. */
 static __always_inline __u16 udp_csum(const struct weir_pkt *p, const struct weir_reply *r, __u32 udp_len, __u16 id,
 				      __u64 out_sum)
 {
-	__u64 sum = addr_sum(&p->saddr) + addr_sum(&p->daddr) + bpf_htons(IPPROTO_UDP);
+	__u64 sum = addrs_sum(p) + bpf_htons(IPPROTO_UDP) + bpf_htons(1);
 	__u16 csum;
 
-	sum += 2 * (__u64)bpf_htons(udp_len) + p->sport + p->dport;
-	sum += (__u64)id + bpf_htons(1) + out_sum + csum_at(r->csum, r->out_len);
-	csum = ~csum_fold(sum);
+	sum += 2 * (__u64)bpf_htons(udp_len) + p->sport + p->dport + id;
+	csum = ~csum_fold(sum + out_sum + csum_at(r->csum, r->out_len));
 	return csum ? csum : 0xffff;
 }
 
@@ -153,9 +163,11 @@ static __always_inline bool write_headers(struct xdp_md *ctx, const struct weir_
 	return true;
 }
 
-#define COPY_MAX 128 /* up to here word by word; a helper's call costs as much as ten words */
+#define COPY_MAX   512 /* up to here word by word: a helper's call costs as much as twenty words */
+#define COPY_CHUNK 32
 
-/* Copies 8..COPY_MAX bytes into the frame, the last word once more over the one before. */
+/* Copies 8..COPY_MAX bytes into the frame: chunks of four words, then words, the last of which is copied
+ * once more over the one before. */
 static __always_inline bool copy_words(struct xdp_md *ctx, __u32 at, const __u8 *from, __u32 len)
 {
 	void *to = frame_at(ctx, at, 8), *end = (void *)(long)ctx->data_end;
@@ -164,7 +176,18 @@ static __always_inline bool copy_words(struct xdp_md *ctx, __u32 at, const __u8 
 	if (!to)
 		return false;
 #pragma clang loop unroll(disable)
-	for (i = 0; i < COPY_MAX; i += 8) {
+	for (i = 0; i < COPY_MAX; i += COPY_CHUNK) {
+		if (i + COPY_CHUNK > len)
+			break;
+		if (to + i + COPY_CHUNK > end)
+			return false;
+		*(__u64 *)(to + i) = LOAD(__u64, from + i);
+		*(__u64 *)(to + i + 8) = LOAD(__u64, from + i + 8);
+		*(__u64 *)(to + i + 16) = LOAD(__u64, from + i + 16);
+		*(__u64 *)(to + i + 24) = LOAD(__u64, from + i + 24);
+	}
+#pragma clang loop unroll(disable)
+	for (; i < COPY_MAX; i += 8) {
 		if (i >= last)
 			break;
 		if (to + i + 8 > end)
@@ -206,7 +229,7 @@ static __always_inline int rewrite(struct xdp_md *ctx, const struct weir_pkt *p,
 				   const struct weir_slot *s, const struct weir_reply *r)
 {
 	__u32 data_len = r->out_len + r->len, udp_len = sizeof(struct udp_frame) + data_len;
-	__u32 frame = p->l4 + udp_len;
+	__u32 l4 = p->payload - sizeof(struct udphdr), frame = l4 + udp_len;
 	__u16 id = w->id, csum = 0;
 	struct l2_words l2;
 
@@ -221,7 +244,7 @@ static __always_inline int rewrite(struct xdp_md *ctx, const struct weir_pkt *p,
 	if (resize(ctx, (int)frame - (int)p->len))
 		return WEIR_R_NO_ROOM;
 	if (!write_headers(ctx, p, &l2, udp_len, csum, id) ||
-	    !write_data(ctx, p->l4 + sizeof(struct udp_frame), w, s, r))
+	    !write_data(ctx, p->payload + WEIR_FRAME_HDR, w, s, r))
 		return WEIR_R_ABORTED;
 	return WEIR_R_HIT;
 }

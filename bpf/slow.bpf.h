@@ -368,7 +368,8 @@ static __always_inline int meta_get(struct weir_work *w, __u32 pos, __u32 nl, __
 	__u32 key = pos + 1, end = token_end(key), key_len = end - key;
 	int r;
 
-	if (nl + 1 != len || !key_len) /* two spaces: memcached takes the next word for the key */
+	/* Behind two spaces memcached takes the next word for the key; other bytes belong to the verb. */
+	if (nl + 1 != len || !key_len || *AT(w, pos) != ' ')
 		return WEIR_R_UNKNOWN;
 	r = meta_flags(w, end, nl);
 	if (r != WEIR_NEXT)

@@ -33,10 +33,11 @@ static __always_inline int slow_request(struct xdp_md *ctx, const struct weir_pk
 	return text_request(p->payload_len, svc);
 }
 
-/* memcached drops what is too short, or not one datagram. Keeps the request id. */
+/* memcached drops what is not one datagram, and cannot understand less than five bytes behind the
+ * header. Keeps the request id. */
 static __always_inline bool frame_header(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w)
 {
-	__u8 *d = frame_at(ctx, p->payload, WEIR_FRAME_HDR);
+	__u8 *d = datagram(ctx, p, 0);
 
 	if (!d || p->payload_len <= WEIR_FRAME_HDR)
 		return false;
@@ -86,7 +87,7 @@ static __always_inline int answer(struct xdp_md *ctx, const struct weir_pkt *p, 
 
 	if (!s)
 		return WEIR_R_MISS;
-	r = hot_valid(s, &fences, svc);
+	r = hot_valid(s, w, &fences, svc);
 	if (r == WEIR_NEXT)
 		r = answer_words(w, s, &reply);
 	if (r == WEIR_NEXT)
@@ -110,9 +111,7 @@ static __always_inline int receive(struct xdp_md *ctx, struct weir_pkt *p, __u32
 	if (!w)
 		return WEIR_R_MISS;
 	FORGET(p->l3, w);
-	FORGET(p->l4, w);
 	FORGET(p->payload, w);
-	FORGET(p->payload_len, w);
 	FORGET(p->family, w);
 	FORGET(refuse, w);
 	r = request(ctx, p, w, *svc);

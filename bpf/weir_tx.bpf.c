@@ -36,6 +36,8 @@ static __always_inline int reply(struct __sk_buff *skb, const struct weir_pkt *p
 	OPAQUE(len);
 	if (len - 1 >= sizeof(head) || bpf_skb_load_bytes(skb, p->payload, head, len))
 		return WEIR_R_REPLY;
+	if (LOAD(__u16, head + 2)) /* a further datagram of a long reply: the first one said it all */
+		return WEIR_R_REPLY;
 	stripe = pending_take(pending_hash(svc, &p->daddr, p->dport, LOAD(__u16, head)));
 	if (stripe < 0) {
 		if (is_lookup_reply(head + WEIR_FRAME_HDR))

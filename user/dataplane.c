@@ -788,33 +788,76 @@ static bool was_taken_off(const struct weir_ctl_iface *ci, __u32 ctl_id)
 	return ci->prog_id && !attach_find(ci->ifindex, ctl_id, &a) && !a.prog_id;
 }
 
-/* Puts programs with the new constants, over `m`, in the places of the old. */
-static int swap_programs(struct maps *m, const struct config *c, const __u8 *ids, const struct weir_ctl_iface *wanted,
-			 __u32 old_id)
+/* Puts a program with the new constants, over `m`, on one interface: in the place of the old, if any. */
+static int swap_program(struct maps *m, const struct config *c, const __u8 *ids, const struct weir_ctl_iface *wanted,
+			__u32 old_id)
+{
+	struct weir_ctl_iface *ci = iface_place(maps_ctl(m), wanted->ifindex);
+	bool taken_off;
+	int err;
+
+	if (!ci)
+		return error(-ENOSPC, "more than %d interfaces while reloading", WEIR_IFACES_MAX);
+	if (!ci->ifindex)
+		*ci = *wanted;
+	taken_off = was_taken_off(ci, old_id);
+	ci->mtu = wanted->mtu;
+	err = attach_one(m, c, ids, ci, old_id);
+	if (!err && taken_off)
+		fence_all(m);
+	return err;
+}
+
+static bool is_new(const struct weir_ctl *before, const struct weir_ctl_iface *wanted)
+{
+	for (int i = 0; i < WEIR_IFACES_MAX; i++) {
+		if (before->ifaces[i].ifindex == wanted->ifindex)
+			return false;
+	}
+	return true;
+}
+
+/* Takes the programs off interfaces that had none, and forgets what was to be. */
+static void undo_swaps(struct dataplane *dp, struct maps *m, const struct weir_ctl *before)
 {
 	struct weir_ctl *ctl = maps_ctl(m);
 
 	for (int i = 0; i < WEIR_IFACES_MAX; i++) {
-		struct weir_ctl_iface *ci;
-		bool taken_off;
-		int err;
+		const struct weir_ctl_iface *ci = &ctl->ifaces[i];
 
-		if (!wanted[i].ifindex)
+		if (!ci->ifindex || !is_new(before, ci))
 			continue;
-		ci = iface_place(ctl, wanted[i].ifindex);
-		if (!ci)
-			return error(-ENOSPC, "more than %d interfaces while reloading", WEIR_IFACES_MAX);
-		if (!ci->ifindex)
-			*ci = wanted[i];
-		taken_off = was_taken_off(ci, old_id);
-		ci->mtu = wanted[i].mtu;
-		err = attach_one(m, c, ids, ci, old_id);
-		if (err)
-			return err;
-		if (taken_off)
-			fence_all(m);
+		attach_remove(ci->ifindex, map_id(m->fd[MAP_CTL]));
+		attach_remove_egress(ci->ifindex, ci->flags & WEIR_IF_CLSACT, map_id(m->fd[MAP_STATS]));
 	}
-	return 0;
+	memcpy(ctl->ifaces, before->ifaces, sizeof(ctl->ifaces));
+	memcpy(ctl->services, before->services, sizeof(ctl->services));
+	memcpy(ctl->config, before->config, sizeof(ctl->config));
+	if (m != &dp->maps)
+		remove_pins(NEXT_DIR);
+	mark(&dp->maps, WEIR_STATE_READY);
+}
+
+/*
+ * New interfaces come first: what fails as a rule fails there, and is undone. *swapped: a program was
+ * put in the place of an old one, so that nothing can be undone.
+ */
+static int swap_programs(struct maps *m, const struct config *c, const __u8 *ids, const struct weir_ctl *before,
+			 const struct weir_ctl_iface *wanted, __u32 old_id, bool *swapped)
+{
+	int err = 0;
+
+	for (int i = 0; i < WEIR_IFACES_MAX && !err; i++) {
+		if (wanted[i].ifindex && is_new(before, &wanted[i]))
+			err = swap_program(m, c, ids, &wanted[i], old_id);
+	}
+	for (int i = 0; i < WEIR_IFACES_MAX && !err; i++) {
+		if (!wanted[i].ifindex || is_new(before, &wanted[i]))
+			continue;
+		err = swap_program(m, c, ids, &wanted[i], old_id);
+		*swapped |= !err;
+	}
+	return err;
 }
 
 static int exchange_pins(void)
@@ -825,21 +868,34 @@ static int exchange_pins(void)
 	return 0;
 }
 
+static int check_numbers(const struct config *c, const __u8 *ids)
+{
+	for (unsigned i = 0; i < c->nservices; i++) {
+		if (ids[i] == WEIR_SERVICES_MAX)
+			return error(-ENOSPC, "services come and go at once beyond %d: reload in two steps",
+				     WEIR_SERVICES_MAX);
+	}
+	return 0;
+}
+
 static int reload_with(struct dataplane *dp, struct maps *m, const struct config *c,
 		       const struct weir_ctl_iface *wanted)
 {
-	struct weir_ctl *ctl = maps_ctl(m);
+	struct weir_ctl *ctl = maps_ctl(m), before = *ctl;
 	__u8 ids[WEIR_SERVICES_MAX];
+	bool swapped = false;
 	int err;
 
 	number_services(ctl, c, ids);
-	for (unsigned i = 0; i < c->nservices; i++)
-		if (ids[i] == WEIR_SERVICES_MAX)
-			return error(-ENOSPC, "services come and go at once beyond %d: reload in two steps", WEIR_SERVICES_MAX);
-	for (unsigned i = 0; i < c->nservices; i++)
-		put_ctl_service(&ctl->services[ids[i]], &c->services[i]);
-	snprintf(ctl->config, sizeof(ctl->config), "%s", c->path ? c->path : "");
-	err = swap_programs(m, c, ids, wanted, dp->ctl_id);
+	err = check_numbers(c, ids);
+	if (!err) {
+		for (unsigned i = 0; i < c->nservices; i++)
+			put_ctl_service(&ctl->services[ids[i]], &c->services[i]);
+		snprintf(ctl->config, sizeof(ctl->config), "%s", c->path ? c->path : "");
+		err = swap_programs(m, c, ids, &before, wanted, dp->ctl_id, &swapped);
+	}
+	if (err && !swapped)
+		undo_swaps(dp, m, &before);
 	if (err)
 		return err;
 	if (m != &dp->maps) {

@@ -54,10 +54,12 @@ static inline __attribute__((always_inline)) __u32 weir_stripe(__u64 hash)
 static inline __attribute__((always_inline)) __u32 weir_vip_hash(__u64 seed, const struct weir_addr *a,
 								 __be16 port)
 {
-	__u64 h = (__u64)(a->w[0] ^ a->w[1]) << 32 | (a->w[2] ^ a->w[3] ^ port);
+	__u64 h = ((__u64)a->w[0] << 32 | a->w[1]) + port;
 
+	/* All bits must reach the highest ten, or some pairs of addresses collide under every seed. */
+	h = h * 0x9e3779b97f4a7c15ULL ^ ((__u64)a->w[2] << 32 | a->w[3]);
 	h = (h ^ seed) * 0xff51afd7ed558ccdULL;
-	return (h >> 40) & (WEIR_VIP_INDEX - 1);
+	return h >> 54 & (WEIR_VIP_INDEX - 1);
 }
 
 #endif

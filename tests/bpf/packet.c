@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const __u8 client_mac[6] = { 0x02, 0, 0, 0, 0xc1, 0x1e };
-static const __u8 server_mac[6] = { 0x02, 0, 0, 0, 0x5e, 0x47 };
+static const __u8 client_mac[6] = {0x02, 0, 0, 0, 0xc1, 0x1e};
+static const __u8 server_mac[6] = {0x02, 0, 0, 0, 0x5e, 0x47};
 
-static void put(struct frame *f, const void *p, size_t len)
+static void emit(struct frame *f, const void *p, size_t len)
 {
 	if (f->len + len > sizeof(f->b))
 		abort();
@@ -16,15 +16,15 @@ static void put(struct frame *f, const void *p, size_t len)
 	f->len += len;
 }
 
-static void put8(struct frame *f, __u8 v)
+static void emit8(struct frame *f, __u8 v)
 {
-	put(f, &v, 1);
+	emit(f, &v, 1);
 }
 
-static void put16(struct frame *f, __u16 v)
+static void emit16(struct frame *f, __u16 v)
 {
-	put8(f, v >> 8);
-	put8(f, v);
+	emit8(f, v >> 8);
+	emit8(f, v);
 }
 
 __u16 frame_get16(const struct frame *f, size_t at)
@@ -92,45 +92,45 @@ void frame_fix_udp_csum(struct frame *f)
 
 /* ---- frames ----------------------------------------------------------------------------------- */
 
-static void put_l2(struct frame *f, const __u8 *dst, const __u8 *src)
+static void emit_l2(struct frame *f, const __u8 *dst, const __u8 *src)
 {
-	put(f, dst, 6);
-	put(f, src, 6);
+	emit(f, dst, 6);
+	emit(f, src, 6);
 	for (int i = 0; i < f->flow.tags; i++) {
-		put16(f, i + 1 < f->flow.tags ? 0x88a8 : 0x8100);
-		put16(f, 0x6000 | (100 + i)); /* priority 3, VLAN 100.. */
+		emit16(f, i + 1 < f->flow.tags ? 0x88a8 : 0x8100);
+		emit16(f, 0x6000 | (100 + i)); /* priority 3, VLAN 100.. */
 	}
-	put16(f, f->family == 4 ? 0x0800 : 0x86dd);
+	emit16(f, f->family == 4 ? 0x0800 : 0x86dd);
 }
 
-static void put_addr(struct frame *f, const char *text)
+static void emit_addr(struct frame *f, const char *text)
 {
 	__u8 addr[16];
 
 	if (inet_pton(f->family == 4 ? AF_INET : AF_INET6, text, addr) != 1)
 		abort();
-	put(f, addr, f->family == 4 ? 4 : 16);
+	emit(f, addr, f->family == 4 ? 4 : 16);
 }
 
-static void put_ipv4(struct frame *f, size_t len, __u16 id, __u16 frag, __u8 ttl)
+static void emit_ipv4(struct frame *f, size_t len, __u16 id, __u16 frag, __u8 ttl)
 {
-	put8(f, 0x45);
-	put8(f, 0);
-	put16(f, 20 + len);
-	put16(f, id);
-	put16(f, frag);
-	put8(f, ttl);
-	put8(f, IPPROTO_UDP);
-	put16(f, 0);
+	emit8(f, 0x45);
+	emit8(f, 0);
+	emit16(f, 20 + len);
+	emit16(f, id);
+	emit16(f, frag);
+	emit8(f, ttl);
+	emit8(f, IPPROTO_UDP);
+	emit16(f, 0);
 }
 
-static void put_ipv6(struct frame *f, size_t len, __u32 label, __u8 hops)
+static void emit_ipv6(struct frame *f, size_t len, __u32 label, __u8 hops)
 {
-	put16(f, 0x6000 | label >> 16);
-	put16(f, label);
-	put16(f, len);
-	put8(f, IPPROTO_UDP);
-	put8(f, hops);
+	emit16(f, 0x6000 | label >> 16);
+	emit16(f, label);
+	emit16(f, len);
+	emit8(f, IPPROTO_UDP);
+	emit8(f, hops);
 }
 
 static void start(struct frame *f, const struct flow *flow)
@@ -140,15 +140,15 @@ static void start(struct frame *f, const struct flow *flow)
 	f->family = strchr(flow->src, ':') ? 6 : 4;
 }
 
-static void put_udp(struct frame *f, const void *data, size_t len, bool csum)
+static void emit_udp(struct frame *f, const void *data, size_t len, bool csum)
 {
 	f->l4 = f->len;
-	put16(f, f->flow.sport);
-	put16(f, f->flow.dport);
-	put16(f, 8 + len);
-	put16(f, 0);
+	emit16(f, f->flow.sport);
+	emit16(f, f->flow.dport);
+	emit16(f, 8 + len);
+	emit16(f, 0);
 	f->data = f->len;
-	put(f, data, len);
+	emit(f, data, len);
 	if (f->family == 4)
 		frame_fix_ip_csum(f);
 	if (csum)
@@ -158,34 +158,33 @@ static void put_udp(struct frame *f, const void *data, size_t len, bool csum)
 void frame_udp(struct frame *f, const struct flow *flow, const void *data, size_t len)
 {
 	start(f, flow);
-	put_l2(f, server_mac, client_mac);
+	emit_l2(f, server_mac, client_mac);
 	f->l3 = f->len;
 	if (f->family == 4)
-		put_ipv4(f, 8 + len, 0x1234, 0, 63);
+		emit_ipv4(f, 8 + len, 0x1234, 0, 63);
 	else
-		put_ipv6(f, 8 + len, 0xabcde, 63);
-	put_addr(f, flow->src);
-	put_addr(f, flow->dst);
-	put_udp(f, data, len, !flow->no_csum);
+		emit_ipv6(f, 8 + len, 0xabcde, 63);
+	emit_addr(f, flow->src);
+	emit_addr(f, flow->dst);
+	emit_udp(f, data, len, !flow->no_csum);
 }
 
 void frame_reply(struct frame *f, const struct frame *request, const void *data, size_t len, bool csum)
 {
 	const struct flow *q = &request->flow;
 	struct flow flow = {
-		.src = q->dst, .dst = q->src, .sport = q->dport, .dport = q->sport, .tags = q->tags
-	};
+		.src = q->dst, .dst = q->src, .sport = q->dport, .dport = q->sport, .tags = q->tags};
 
 	start(f, &flow);
-	put_l2(f, client_mac, server_mac);
+	emit_l2(f, client_mac, server_mac);
 	f->l3 = f->len;
 	if (f->family == 4)
-		put_ipv4(f, 8 + len, 0, 0x4000, 64);
+		emit_ipv4(f, 8 + len, 0, 0x4000, 64);
 	else
-		put_ipv6(f, 8 + len, 0, 64);
-	put_addr(f, flow.src);
-	put_addr(f, flow.dst);
-	put_udp(f, data, len, csum);
+		emit_ipv6(f, 8 + len, 0, 64);
+	emit_addr(f, flow.src);
+	emit_addr(f, flow.dst);
+	emit_udp(f, data, len, csum);
 }
 
 void frame_insert(struct frame *f, size_t at, const void *bytes, size_t len)
@@ -206,7 +205,7 @@ void frame_insert(struct frame *f, size_t at, const void *bytes, size_t len)
 void frame_pad(struct frame *f, size_t len, __u8 byte)
 {
 	while (f->len < len)
-		put8(f, byte);
+		emit8(f, byte);
 }
 
 void frame_fix_lengths(struct frame *f)

@@ -11,12 +11,12 @@
 #include <stddef.h>
 
 #define FRAME_MAX 3072
-#define ETH_LEN	  14
+#define ETH_LEN   14
 
 struct flow {
 	const char *src, *dst; /* literal addresses; both of one family */
 	__u16 sport, dport;
-	int tags; /* VLAN tags; of several the outermost is 802.1ad */
+	int tags;     /* VLAN tags; of several the outermost is 802.1ad */
 	bool no_csum; /* UDP checksum 0 */
 };
 
@@ -24,7 +24,7 @@ struct frame {
 	__u8 b[FRAME_MAX];
 	size_t len;
 	size_t l3, l4, data; /* offsets of the IP header, the UDP header, its payload */
-	int family;	     /* 4 or 6 */
+	int family;          /* 4 or 6 */
 	struct flow flow;
 };
 

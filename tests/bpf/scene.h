@@ -17,8 +17,16 @@
 #include "test.h"
 #include "weir/reason.h"
 
-#define CLIENT4	(struct flow){ .src = "10.0.0.2", .dst = "10.0.0.1", .sport = 40000, .dport = 11211 }
-#define CLIENT6	(struct flow){ .src = "fd00::2", .dst = "fd00::1", .sport = 40000, .dport = 11211 }
+#define CLIENT4                                                                      \
+	(struct flow)                                                                \
+	{                                                                            \
+		.src = "10.0.0.2", .dst = "10.0.0.1", .sport = 40000, .dport = 11211 \
+	}
+#define CLIENT6                                                                    \
+	(struct flow)                                                              \
+	{                                                                          \
+		.src = "fd00::2", .dst = "fd00::1", .sport = 40000, .dport = 11211 \
+	}
 
 struct scene {
 	struct rx_fixture *fx;
@@ -37,8 +45,8 @@ struct item {
 };
 
 struct outcome {
-	int reason;  /* -1: none or several */
-	int action;  /* XDP_* or TC_ACT_* */
+	int reason;   /* -1: none or several */
+	int action;   /* XDP_* or TC_ACT_* */
 	__u8 b[4096]; /* the frame afterwards */
 	size_t len;
 };
@@ -47,7 +55,7 @@ static const struct {
 	const char *name;
 	int action;
 } reasons[] = {
-#define X(sym, name, action, class, help) { name, XDP_##action },
+#define X(sym, name, action, class, help) {name, XDP_##action},
 	WEIR_REASONS(X)
 #undef X
 };
@@ -130,7 +138,8 @@ static inline int reason_between(const unsigned long long *before, const unsigne
 	return reason;
 }
 
-static inline void run(struct scene *s, const struct bpf_program *prog, const struct frame *f, struct outcome *o)
+static inline void run(struct scene *s, const struct bpf_program *prog, const struct frame *f,
+		       struct outcome *o)
 {
 	unsigned long long before[WEIR_R_COUNT], after[WEIR_R_COUNT];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->b, .data_size_in = f->len, .data_out = o->b,

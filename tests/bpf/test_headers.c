@@ -5,9 +5,11 @@
 #include "scene.h"
 
 static struct scene scene;
-static const struct item foo = {
-	.key = "foo", .value = "bar", .client_flags = 5, .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 17
-};
+static const struct item foo = {.key = "foo",
+				.value = "bar",
+				.client_flags = 5,
+				.flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL,
+				.cas = 17};
 static struct msg get_foo, reply_foo, set_foo;
 
 /* The hot copy of foo answers again, whatever was fenced before. */
@@ -85,8 +87,8 @@ static void test_vlan(void)
 /* Bytes behind the IP packet: Ethernet's padding. Over both families, for requests of any length. */
 static void test_padding(void)
 {
-	struct flow flow[] = { CLIENT4, CLIENT6 };
-	struct item tiny = { .key = "k", .value = "" };
+	struct flow flow[] = {CLIENT4, CLIENT6};
+	struct item tiny = {.key = "k", .value = ""};
 	struct msg m, r;
 	struct frame f;
 
@@ -125,16 +127,28 @@ static void test_padding(void)
 struct lie {
 	const char *says;
 	int l3, l4, eth; /* offset in the IP, the UDP or the Ethernet header, -1: not there */
-	int bytes;	 /* 1, 2 */
+	int bytes;       /* 1, 2 */
 	__u16 value;
 	bool fix;
 	int reason;
 };
 
-#define IP(off, n, v, r, s)	{ s, off, -1, -1, n, v, true, WEIR_R_##r }
-#define IP_RAW(off, n, v, r, s) { s, off, -1, -1, n, v, false, WEIR_R_##r }
-#define UDP(off, n, v, r, s)	{ s, -1, off, -1, n, v, false, WEIR_R_##r }
-#define ETH(off, n, v, r, s)	{ s, -1, -1, off, n, v, false, WEIR_R_##r }
+#define IP(off, n, v, r, s)                            \
+	{                                              \
+		s, off, -1, -1, n, v, true, WEIR_R_##r \
+	}
+#define IP_RAW(off, n, v, r, s)                         \
+	{                                               \
+		s, off, -1, -1, n, v, false, WEIR_R_##r \
+	}
+#define UDP(off, n, v, r, s)                            \
+	{                                               \
+		s, -1, off, -1, n, v, false, WEIR_R_##r \
+	}
+#define ETH(off, n, v, r, s)                            \
+	{                                               \
+		s, -1, -1, off, n, v, false, WEIR_R_##r \
+	}
 
 /* The datagram has 8 + 8 + 9 bytes from the UDP header on, the IPv4 packet 45. */
 static const struct lie ipv4_lies[] = {
@@ -243,7 +257,7 @@ static void test_ipv4_options(void)
 
 static void test_fragments_fence(void)
 {
-	static const __u16 frags[] = { 0x2000, 0x2001, 0x0001 };
+	static const __u16 frags[] = {0x2000, 0x2001, 0x0001};
 	struct frame f;
 
 	test_begin("each IPv4 fragment to the service fences it, and only this service's address");
@@ -317,20 +331,23 @@ struct chain {
 	int read, write; /* the reasons of a get and of a set */
 };
 
-#define FENCES	     -1 /* any reason, as long as it fences */
+#define FENCES       -1 /* any reason, as long as it fences */
 #define READ_OPTIONS WEIR_R_OPTIONS, WEIR_R_WRITE
 
 static const struct chain chains[] = {
-	{ "IPv6: hop-by-hop options", { HBH }, 1, READ_OPTIONS },
-	{ "IPv6: destination options", { DST }, 1, READ_OPTIONS },
-	{ "IPv6: a routing header", { RTG }, 1, READ_OPTIONS },
-	{ "IPv6: an authentication header", { AH }, 1, READ_OPTIONS },
-	{ "IPv6: an atomic fragment is a whole packet", { FRAG }, 1, READ_OPTIONS },
-	{ "IPv6: all kinds of extension headers", { HBH, DST, RTG, FRAG, AH, DST }, 6, READ_OPTIONS },
-	{ "IPv6: eight extension headers", { DST, DST, DST, DST, DST, DST, DST, DST }, 8, READ_OPTIONS },
-	{ "IPv6: nine extension headers: Linux delivers them, so a write must not pass unseen",
-	  { DST, DST, DST, DST, DST, DST, DST, DST, DST }, 9, FENCES, FENCES },
-	{ "IPv6: an extension header of an unknown kind", { DST, 140 }, 2, WEIR_R_OTHER, WEIR_R_OTHER },
+	{"IPv6: hop-by-hop options", {HBH}, 1, READ_OPTIONS},
+	{"IPv6: destination options", {DST}, 1, READ_OPTIONS},
+	{"IPv6: a routing header", {RTG}, 1, READ_OPTIONS},
+	{"IPv6: an authentication header", {AH}, 1, READ_OPTIONS},
+	{"IPv6: an atomic fragment is a whole packet", {FRAG}, 1, READ_OPTIONS},
+	{"IPv6: all kinds of extension headers", {HBH, DST, RTG, FRAG, AH, DST}, 6, READ_OPTIONS},
+	{"IPv6: eight extension headers", {DST, DST, DST, DST, DST, DST, DST, DST}, 8, READ_OPTIONS},
+	{"IPv6: nine extension headers: Linux delivers them, so a write must not pass unseen",
+	 {DST, DST, DST, DST, DST, DST, DST, DST, DST},
+	 9,
+	 FENCES,
+	 FENCES},
+	{"IPv6: an extension header of an unknown kind", {DST, 140}, 2, WEIR_R_OTHER, WEIR_R_OTHER},
 };
 
 /* Each header of 16 bytes, but the fragment header, which has 8. */
@@ -403,10 +420,10 @@ static void test_chain(const struct chain *c)
 
 static void test_ipv6_fragments(void)
 {
-	struct chain plain = { "", { FRAG }, 1, 0, 0 }, behind = { "", { DST, FRAG }, 2, 0, 0 };
-	struct chain before = { "", { FRAG, DST }, 2, 0, 0 };
-	const struct chain *c[] = { &plain, &behind, &before };
-	static const __u16 frags[] = { 0x0001, 0x0009, 0x0008, 0xfff8 };
+	struct chain plain = {"", {FRAG}, 1, 0, 0}, behind = {"", {DST, FRAG}, 2, 0, 0};
+	struct chain before = {"", {FRAG, DST}, 2, 0, 0};
+	const struct chain *c[] = {&plain, &behind, &before};
+	static const __u16 frags[] = {0x0001, 0x0009, 0x0008, 0xfff8};
 	struct frame f;
 
 	test_begin("each IPv6 fragment to the service fences it");
@@ -459,45 +476,46 @@ struct sender {
 };
 
 static const struct sender senders[] = {
-	{ "the first address of the client network", "10.0.0.0", 40000, WEIR_R_HIT },
-	{ "the last address of the client network", "10.255.255.255", 40000, WEIR_R_HIT },
-	{ "one below the client network", "9.255.255.255", 40000, WEIR_R_STRANGER_DROP },
-	{ "one above the client network", "11.0.0.0", 40000, WEIR_R_STRANGER_DROP },
-	{ "the whole Internet", "192.0.2.7", 40000, WEIR_R_STRANGER_DROP },
-	{ "nobody: 0.0.0.0", "0.0.0.0", 40000, WEIR_R_STRANGER_DROP },
-	{ "a multicast source", "224.0.0.1", 40000, WEIR_R_STRANGER_DROP },
-	{ "broadcast as a source", "255.255.255.255", 40000, WEIR_R_STRANGER_DROP },
-	{ "source port 0", "10.0.0.2", 0, WEIR_R_BAD_SOURCE },
-	{ "source port 1", "10.0.0.2", 1, WEIR_R_HIT },
-	{ "source port 65535", "10.0.0.2", 65535, WEIR_R_HIT },
-	{ "the service's own port: two servers would answer each other for ever", "10.0.0.2", 11211,
-	  WEIR_R_BAD_SOURCE },
-	{ "the service's own address", "10.0.0.1", 40000, WEIR_R_BAD_SOURCE },
-	{ "the first IPv6 address of the client network", "fd00::", 40000, WEIR_R_HIT },
-	{ "the last IPv6 address of the client network", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 40000, WEIR_R_HIT },
-	{ "one below the IPv6 client network", "fcff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 40000,
-	  WEIR_R_STRANGER_DROP },
-	{ "one above the IPv6 client network", "fe00::", 40000, WEIR_R_STRANGER_DROP },
-	{ "the whole IPv6 Internet", "2001:db8::1", 40000, WEIR_R_STRANGER_DROP },
-	{ "an IPv6 multicast source", "ff02::1", 40000, WEIR_R_STRANGER_DROP },
-	{ "IPv6 source port 0", "fd00::2", 0, WEIR_R_BAD_SOURCE },
-	{ "the service's own port over IPv6", "fd00::2", 11211, WEIR_R_BAD_SOURCE },
-	{ "the service's own IPv6 address", "fd00::1", 40000, WEIR_R_BAD_SOURCE },
+	{"the first address of the client network", "10.0.0.0", 40000, WEIR_R_HIT},
+	{"the last address of the client network", "10.255.255.255", 40000, WEIR_R_HIT},
+	{"one below the client network", "9.255.255.255", 40000, WEIR_R_STRANGER_DROP},
+	{"one above the client network", "11.0.0.0", 40000, WEIR_R_STRANGER_DROP},
+	{"the whole Internet", "192.0.2.7", 40000, WEIR_R_STRANGER_DROP},
+	{"nobody: 0.0.0.0", "0.0.0.0", 40000, WEIR_R_STRANGER_DROP},
+	{"a multicast source", "224.0.0.1", 40000, WEIR_R_STRANGER_DROP},
+	{"broadcast as a source", "255.255.255.255", 40000, WEIR_R_STRANGER_DROP},
+	{"source port 0", "10.0.0.2", 0, WEIR_R_BAD_SOURCE},
+	{"source port 1", "10.0.0.2", 1, WEIR_R_HIT},
+	{"source port 65535", "10.0.0.2", 65535, WEIR_R_HIT},
+	{"the service's own port: two servers would answer each other for ever", "10.0.0.2", 11211,
+	 WEIR_R_BAD_SOURCE},
+	{"the service's own address", "10.0.0.1", 40000, WEIR_R_BAD_SOURCE},
+	{"the first IPv6 address of the client network", "fd00::", 40000, WEIR_R_HIT},
+	{"the last IPv6 address of the client network", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 40000,
+	 WEIR_R_HIT},
+	{"one below the IPv6 client network", "fcff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 40000,
+	 WEIR_R_STRANGER_DROP},
+	{"one above the IPv6 client network", "fe00::", 40000, WEIR_R_STRANGER_DROP},
+	{"the whole IPv6 Internet", "2001:db8::1", 40000, WEIR_R_STRANGER_DROP},
+	{"an IPv6 multicast source", "ff02::1", 40000, WEIR_R_STRANGER_DROP},
+	{"IPv6 source port 0", "fd00::2", 0, WEIR_R_BAD_SOURCE},
+	{"the service's own port over IPv6", "fd00::2", 11211, WEIR_R_BAD_SOURCE},
+	{"the service's own IPv6 address", "fd00::1", 40000, WEIR_R_BAD_SOURCE},
 };
 
 /* The same where clients are nearly everybody. */
 static const struct sender any_senders[] = {
-	{ "a client at 0.x.x.x is never answered", "0.1.2.3", 40000, WEIR_R_BAD_SOURCE },
-	{ "a client at loopback is never answered", "127.0.0.1", 40000, WEIR_R_BAD_SOURCE },
-	{ "a multicast client is never answered", "224.0.0.1", 40000, WEIR_R_BAD_SOURCE },
-	{ "the highest multicast client is never answered", "239.255.255.255", 40000, WEIR_R_BAD_SOURCE },
-	{ "a reserved client is never answered", "240.0.0.1", 40000, WEIR_R_BAD_SOURCE },
-	{ "a broadcast client is never answered", "255.255.255.255", 40000, WEIR_R_BAD_SOURCE },
-	{ "a client at 223.255.255.255", "223.255.255.255", 40000, WEIR_R_HIT },
-	{ "an IPv6 multicast client is never answered", "ff02::1", 40000, WEIR_R_BAD_SOURCE },
-	{ "the unspecified IPv6 client is never answered", "::", 40000, WEIR_R_BAD_SOURCE },
-	{ "the IPv6 loopback client is never answered", "::1", 40000, WEIR_R_BAD_SOURCE },
-	{ "a client in 2001:db8::", "2001:db8::1", 40000, WEIR_R_HIT },
+	{"a client at 0.x.x.x is never answered", "0.1.2.3", 40000, WEIR_R_BAD_SOURCE},
+	{"a client at loopback is never answered", "127.0.0.1", 40000, WEIR_R_BAD_SOURCE},
+	{"a multicast client is never answered", "224.0.0.1", 40000, WEIR_R_BAD_SOURCE},
+	{"the highest multicast client is never answered", "239.255.255.255", 40000, WEIR_R_BAD_SOURCE},
+	{"a reserved client is never answered", "240.0.0.1", 40000, WEIR_R_BAD_SOURCE},
+	{"a broadcast client is never answered", "255.255.255.255", 40000, WEIR_R_BAD_SOURCE},
+	{"a client at 223.255.255.255", "223.255.255.255", 40000, WEIR_R_HIT},
+	{"an IPv6 multicast client is never answered", "ff02::1", 40000, WEIR_R_BAD_SOURCE},
+	{"the unspecified IPv6 client is never answered", "::", 40000, WEIR_R_BAD_SOURCE},
+	{"the IPv6 loopback client is never answered", "::1", 40000, WEIR_R_BAD_SOURCE},
+	{"a client in 2001:db8::", "2001:db8::1", 40000, WEIR_R_HIT},
 };
 
 static void test_sender(const struct sender *s)
@@ -519,24 +537,22 @@ static void test_sender(const struct sender *s)
 	test_end();
 }
 
-static const char config_any[] =
-	"interfaces: [{name: eth0}]\n"
-	"services:\n"
-	"  - name: test\n"
-	"    vips: ['10.0.0.1:11211', '[fd00::1]:11211']\n"
-	"    clients: [0.0.0.0/1, 128.0.0.0/1, '::/1', '8000::/1']\n";
+static const char config_any[] = "interfaces: [{name: eth0}]\n"
+				 "services:\n"
+				 "  - name: test\n"
+				 "    vips: ['10.0.0.1:11211', '[fd00::1]:11211']\n"
+				 "    clients: [0.0.0.0/1, 128.0.0.0/1, '::/1', '8000::/1']\n";
 
-static const char config_pass[] =
-	"interfaces: [{name: eth0}]\n"
-	"services:\n"
-	"  - name: test\n"
-	"    vips: ['10.0.0.1:11211', '[fd00::1]:11211']\n"
-	"    clients: [192.168.0.0/16, 10.0.0.2, 'fd00::2']\n"
-	"    strangers: pass\n";
+static const char config_pass[] = "interfaces: [{name: eth0}]\n"
+				  "services:\n"
+				  "  - name: test\n"
+				  "    vips: ['10.0.0.1:11211', '[fd00::1]:11211']\n"
+				  "    clients: [192.168.0.0/16, 10.0.0.2, 'fd00::2']\n"
+				  "    strangers: pass\n";
 
 static void test_strangers_pass(void)
 {
-	const char *strangers[] = { "10.0.0.3", "192.167.255.255", "fd00::3" };
+	const char *strangers[] = {"10.0.0.3", "192.167.255.255", "fd00::3"};
 
 	test_begin("strangers: pass leaves their reads to the origin, and sees their writes");
 	for (int i = 0; i < 3; i++) {

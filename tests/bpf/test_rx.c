@@ -7,21 +7,32 @@
 #include "scene.h"
 
 #define REQUEST_ID 0x1234
+#define SHORTEST   (8 + 5) /* "md k\n" and its frame header: below it nothing is a request */
 
 static struct scene scene;
 
 static const struct item items[] = {
-	{ .key = "foo", .value = "bar", .client_flags = 5, .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 17 },
-	{ .key = "other", .value = "second", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 18 },
-	{ .key = "nocas", .value = "x", .flags = WEIR_SLOT_IMMORTAL },
-	{ .key = "mortal", .value = "y", .flags = WEIR_SLOT_CAS, .cas = 2 },
-	{ .key = "empty", .value = "", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 1 },
-	{ .key = "most", .value = "ab", .client_flags = 4294967295U, .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL,
-	  .cas = 18446744073709551615ULL },
-	{ .key = "b64", .value = "z", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL | WEIR_SLOT_KEY_B64, .cas = 3 },
-	{ .key = "lines", .value = "END\r\nVALUE a", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 4 },
-	{ .key = "get", .value = "verb", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 5 },
-	{ .key = "\xc3\xbc\x80\xff", .value = "utf", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 6 },
+	{.key = "foo",
+	 .value = "bar",
+	 .client_flags = 5,
+	 .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL,
+	 .cas = 17},
+	{.key = "other", .value = "second", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 18},
+	{.key = "nocas", .value = "x", .flags = WEIR_SLOT_IMMORTAL},
+	{.key = "mortal", .value = "y", .flags = WEIR_SLOT_CAS, .cas = 2},
+	{.key = "empty", .value = "", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 1},
+	{.key = "most",
+	 .value = "ab",
+	 .client_flags = 4294967295U,
+	 .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL,
+	 .cas = 18446744073709551615ULL},
+	{.key = "b64",
+	 .value = "z",
+	 .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL | WEIR_SLOT_KEY_B64,
+	 .cas = 3},
+	{.key = "lines", .value = "END\r\nVALUE a", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 4},
+	{.key = "get", .value = "verb", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 5},
+	{.key = "\xc3\xbc\x80\xff", .value = "utf", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 6},
 };
 
 #define OPAQUE31 "1234567890123456789012345678901"
@@ -33,20 +44,28 @@ struct row {
 	const char *reply;
 };
 
-#define HIT(says, request, reply) { says, request, WEIR_R_HIT, reply }
-#define NOT(reason, says, request) { says, request, WEIR_R_##reason, NULL }
+#define HIT(says, request, reply)                \
+	{                                        \
+		says, request, WEIR_R_HIT, reply \
+	}
+#define NOT(reason, says, request)                   \
+	{                                            \
+		says, request, WEIR_R_##reason, NULL \
+	}
 
 static const struct row text_rows[] = {
 	HIT("get", "get foo\r\n", "VALUE foo 5 3\r\nbar\r\nEND\r\n"),
 	HIT("get with a bare newline", "get foo\n", "VALUE foo 5 3\r\nbar\r\nEND\r\n"),
 	HIT("get of an empty value", "get empty\r\n", "VALUE empty 0 0\r\n\r\nEND\r\n"),
 	HIT("get without CAS and of no time limit", "get nocas\r\n", "VALUE nocas 0 1\r\nx\r\nEND\r\n"),
-	HIT("get of an item that expires at the origin", "get mortal\r\n", "VALUE mortal 0 1\r\ny\r\nEND\r\n"),
+	HIT("get of an item that expires at the origin", "get mortal\r\n",
+	    "VALUE mortal 0 1\r\ny\r\nEND\r\n"),
 	HIT("get with the largest client flags", "get most\r\n", "VALUE most 4294967295 2\r\nab\r\nEND\r\n"),
 	HIT("get of a value that looks like a reply", "get lines\r\n",
 	    "VALUE lines 0 12\r\nEND\r\nVALUE a\r\nEND\r\n"),
 	HIT("get of a key that looks like a verb", "get get\r\n", "VALUE get 0 4\r\nverb\r\nEND\r\n"),
-	HIT("get of a key with bytes above 127", "get \xc3\xbc\x80\xff\r\n", "VALUE \xc3\xbc\x80\xff 0 3\r\nutf\r\nEND\r\n"),
+	HIT("get of a key with bytes above 127", "get \xc3\xbc\x80\xff\r\n",
+	    "VALUE \xc3\xbc\x80\xff 0 3\r\nutf\r\nEND\r\n"),
 	HIT("get of a key that the origin holds as binary", "get b64\r\n", "VALUE b64 0 1\r\nz\r\nEND\r\n"),
 	HIT("gets", "gets foo\r\n", "VALUE foo 5 3 17\r\nbar\r\nEND\r\n"),
 	HIT("gets with a bare newline", "gets foo\n", "VALUE foo 5 3 17\r\nbar\r\nEND\r\n"),
@@ -78,13 +97,13 @@ static const struct row text_rows[] = {
 	NOT(UNKNOWN, "two lookups in one datagram", "get foo\r\nget foo\r\n"),
 	NOT(UNKNOWN, "one byte behind a lookup", "get foo\r\nx"),
 	NOT(UNKNOWN, "an empty line behind a lookup", "get foo\r\n\r\n"),
-	NOT(UNKNOWN, "an empty line", "\r\n"),
+	NOT(BAD_FRAME, "an empty line: less than any request", "\r\n"),
 	NOT(UNKNOWN, "getx", "getx foo\r\n"),
 	NOT(UNKNOWN, "getsx", "getsx foo\r\n"),
 	NOT(READ_OTHER, "stats", "stats\r\n"),
 	NOT(READ_OTHER, "version", "version\r\n"),
 	NOT(READ_OTHER, "verbosity", "verbosity 1\r\n"),
-	NOT(READ_OTHER, "mn", "mn\r\n"),
+	NOT(READ_OTHER, "mn", "mn    \r\n"),
 	NOT(READ_OTHER, "me", "me foo\r\n"),
 };
 
@@ -141,15 +160,21 @@ static const struct row meta_rows[] = {
 	NOT(BAD_REQUEST, "a digit as a flag", "mg foo 5 v\r\n"),
 	NOT(BAD_REQUEST, "mg without a newline", "mg foo v"),
 	NOT(UNKNOWN, "a tab between flags", "mg foo v\tk\r\n"),
+	NOT(UNKNOWN, "a control byte behind the verb is part of it",
+	    "mg\x1b"
+	    "foo v\r\n"),
+	NOT(UNKNOWN, "a tab behind the verb", "mg\tfoo v\r\n"),
 	NOT(UNKNOWN, "two meta lookups in one datagram", "mg foo v\r\nmg foo v\r\n"),
-	NOT(UNKNOWN, "more flags than memcached takes", "mg foo a d e g i j l m n o p r w x y z A B C D E F G H\r\n"),
+	NOT(UNKNOWN, "more flags than memcached takes",
+	    "mg foo a d e g i j l m n o p r w x y z A B C D E F G H\r\n"),
 	NOT(WRITE, "mg N may create the item", "mg foo N30 v\r\n"),
 	NOT(WRITE, "mg R may hand out a token", "mg foo R30 v\r\n"),
 	NOT(WRITE, "mg T changes the TTL", "mg foo T30 v\r\n"),
 	NOT(WRITE, "mg T with a base64 key", "mg Zm9v b T30 v\r\n"),
 	NOT(UNKNOWN, "mg T with a base64 key that is not understood", "mg Zm9vYg b T30 v\r\n"),
 	NOT(UNKNOWN, "mg T behind two spaces: memcached skips them", "mg  foo T30 v\r\n"),
-	NOT(UNKNOWN, "mg T behind two spaces, where a key looks like a flag given twice", "mg  foo f T30\r\n"),
+	NOT(UNKNOWN, "mg T behind two spaces, where a key looks like a flag given twice",
+	    "mg  foo f T30\r\n"),
 	NOT(UNKNOWN, "mg T behind two spaces, where a key looks like no flag", "mg  9foo T30\r\n"),
 };
 
@@ -159,7 +184,8 @@ static void put_items(void)
 		CHECK(scene_put(&scene, &items[i]) >= 0);
 }
 
-static void request_row(const struct flow *flow, const struct msg *m, int reason, const void *reply, size_t len)
+static void request_row(const struct flow *flow, const struct msg *m, int reason, const void *reply,
+			size_t len)
 {
 	struct frame f;
 
@@ -204,11 +230,25 @@ struct bin_row {
 
 static const __be32 flags5 = 0x05000000, flags0, flags_max = 0xffffffff;
 
-#define BIN_HIT(says_, op_, key_, ret_key, flags_, value_, cas_)                                         \
-	{ .says = says_, .request = { .op = op_, .key = key_, .opaque = 0xdeadbeef }, .reason = WEIR_R_HIT, \
-	  .reply = { .magic = 0x81, .op = op_, .key = ret_key, .ext = &flags_, .ext_len = 4,              \
-		     .value = value_, .value_len = sizeof(value_) - 1, .opaque = 0xdeadbeef, .cas = cas_ } }
-#define BIN_NOT(reason_, says_, ...) { .says = says_, .request = { __VA_ARGS__ }, .reason = WEIR_R_##reason_ }
+#define BIN_HIT(says_, op_, key_, ret_key, flags_, value_, cas_)                          \
+	{                                                                                 \
+		.says = says_, .request = {.op = op_, .key = key_, .opaque = 0xdeadbeef}, \
+		.reason = WEIR_R_HIT, .reply = {                                          \
+			.magic = 0x81,                                                    \
+			.op = op_,                                                        \
+			.key = ret_key,                                                   \
+			.ext = &flags_,                                                   \
+			.ext_len = 4,                                                     \
+			.value = value_,                                                  \
+			.value_len = sizeof(value_) - 1,                                  \
+			.opaque = 0xdeadbeef,                                             \
+			.cas = cas_                                                       \
+		}                                                                         \
+	}
+#define BIN_NOT(reason_, says_, ...)                                                \
+	{                                                                           \
+		.says = says_, .request = {__VA_ARGS__}, .reason = WEIR_R_##reason_ \
+	}
 
 static const struct bin_row bin_rows[] = {
 	BIN_HIT("binary GET", 0x00, "foo", NULL, flags5, "bar", 17),
@@ -218,10 +258,10 @@ static const struct bin_row bin_rows[] = {
 	BIN_HIT("binary GET of an empty value", 0x00, "empty", NULL, flags0, "", 1),
 	BIN_HIT("binary GETK of an empty value", 0x0c, "empty", "empty", flags0, "", 1),
 	BIN_HIT("binary GETK of the largest numbers", 0x0c, "most", "most", flags_max, "ab", ~0ULL),
-	{ .says = "binary GET with a CAS, a vbucket: memcached ignores them",
-	  .request = { .op = 0, .key = "foo", .cas = 99, .status = 3 },
-	  .reason = WEIR_R_HIT,
-	  .reply = { .magic = 0x81, .ext = &flags5, .ext_len = 4, .value = "bar", .value_len = 3, .cas = 17 } },
+	{.says = "binary GET with a CAS, a vbucket: memcached ignores them",
+	 .request = {.op = 0, .key = "foo", .cas = 99, .status = 3},
+	 .reason = WEIR_R_HIT,
+	 .reply = {.magic = 0x81, .ext = &flags5, .ext_len = 4, .value = "bar", .value_len = 3, .cas = 17}},
 	BIN_NOT(CAS_UNKNOWN, "binary GET without a known CAS", .op = 0, .key = "nocas"),
 	BIN_NOT(MISS, "binary GET of a key that is not hot", .op = 0, .key = "none"),
 	BIN_NOT(MISS, "binary GETQ of a key that is not hot", .op = 9, .key = "none"),
@@ -230,17 +270,22 @@ static const struct bin_row bin_rows[] = {
 	BIN_NOT(UNKNOWN, "binary GET without a key", .op = 0),
 	BIN_NOT(UNKNOWN, "binary GET with extras", .op = 0, .key = "foo", .ext = "1234", .ext_len = 4),
 	BIN_NOT(UNKNOWN, "binary GET with a value", .op = 0, .key = "foo", .value = "v", .value_len = 1),
-	BIN_NOT(BAD_REQUEST, "a reply's magic: to memcached a line without an end", .magic = 0x81, .op = 0, .key = "foo"),
+	BIN_NOT(BAD_REQUEST, "a reply's magic: to memcached a line without an end", .magic = 0x81, .op = 0,
+		.key = "foo"),
 	BIN_NOT(UNKNOWN, "an opcode beyond all", .op = 0xff, .key = "foo"),
 	BIN_NOT(UNKNOWN, "an opcode that is 0 in its low six bits", .op = 0x40, .key = "foo"),
 	BIN_NOT(READ_OTHER, "binary NOOP", .op = 0x0a),
 	BIN_NOT(READ_OTHER, "binary VERSION", .op = 0x0b),
 	BIN_NOT(READ_OTHER, "binary STAT", .op = 0x10),
 	BIN_NOT(READ_OTHER, "binary QUIT", .op = 0x07),
-	{ .says = "bytes behind a binary GET", .request = { .op = 0, .key = "foo" }, .trailer = "x",
-	  .reason = WEIR_R_UNKNOWN },
-	{ .says = "a line behind a binary GET", .request = { .op = 0, .key = "foo" }, .trailer = "get foo\r\n",
-	  .reason = WEIR_R_UNKNOWN },
+	{.says = "bytes behind a binary GET",
+	 .request = {.op = 0, .key = "foo"},
+	 .trailer = "x",
+	 .reason = WEIR_R_UNKNOWN},
+	{.says = "a line behind a binary GET",
+	 .request = {.op = 0, .key = "foo"},
+	 .trailer = "get foo\r\n",
+	 .reason = WEIR_R_UNKNOWN},
 };
 
 static void test_bin_row(const struct bin_row *r)
@@ -268,22 +313,25 @@ static void test_bin_lies(void)
 		__u8 byte;
 		int reason;
 	} lies[] = {
-		{ 3, 2, WEIR_R_UNKNOWN },    /* key shorter than the body */
-		{ 3, 4, WEIR_R_UNKNOWN },    /* longer */
-		{ 2, 1, WEIR_R_UNKNOWN },    /* by 256 */
-		{ 4, 1, WEIR_R_UNKNOWN },    /* one byte of extras */
-		{ 4, 255, WEIR_R_UNKNOWN },
-		{ 8, 255, WEIR_R_UNKNOWN },  /* a body of 4 GiB */
-		{ 11, 2, WEIR_R_UNKNOWN },
-		{ 11, 4, WEIR_R_UNKNOWN },
-		{ 5, 1, WEIR_R_HIT },	     /* the data type: memcached ignores it */
+		{3, 2, WEIR_R_UNKNOWN},                             /* key shorter than the body */
+		{3, 4, WEIR_R_UNKNOWN},                             /* longer */
+		{2, 1, WEIR_R_UNKNOWN},                             /* by 256 */
+		{4, 1, WEIR_R_UNKNOWN},                             /* one byte of extras */
+		{4, 255, WEIR_R_UNKNOWN}, {8, 255, WEIR_R_UNKNOWN}, /* a body of 4 GiB */
+		{11, 2, WEIR_R_UNKNOWN},  {11, 4, WEIR_R_UNKNOWN},
+		{5, 1, WEIR_R_HIT}, /* the data type: memcached ignores it */
 	};
-	struct bin get = { .op = 0, .key = "foo" };
+	struct bin get = {.op = 0, .key = "foo"};
 	struct msg m, reply;
 
 	test_begin("lengths in a binary header that disagree with the datagram");
-	msg_bin(&reply, REQUEST_ID, &(struct bin){ .magic = 0x81, .ext = &flags5, .ext_len = 4, .value = "bar",
-						   .value_len = 3, .cas = 17 });
+	msg_bin(&reply, REQUEST_ID,
+		&(struct bin){.magic = 0x81,
+			      .ext = &flags5,
+			      .ext_len = 4,
+			      .value = "bar",
+			      .value_len = 3,
+			      .cas = 17});
 	for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
 		put_items();
 		msg_bin(&m, REQUEST_ID, &get);
@@ -301,8 +349,8 @@ static void test_frame_header(void)
 		__u16 seq, count;
 		int reason;
 	} rows[] = {
-		{ 0, 0, WEIR_R_BAD_FRAME }, { 0, 2, WEIR_R_BAD_FRAME },	   { 0, 256, WEIR_R_BAD_FRAME },
-		{ 1, 2, WEIR_R_BAD_FRAME }, { 0, 65535, WEIR_R_BAD_FRAME }, { 3, 1, WEIR_R_HIT },
+		{0, 0, WEIR_R_BAD_FRAME}, {0, 2, WEIR_R_BAD_FRAME},     {0, 256, WEIR_R_BAD_FRAME},
+		{1, 2, WEIR_R_BAD_FRAME}, {0, 65535, WEIR_R_BAD_FRAME}, {3, 1, WEIR_R_HIT},
 	};
 	struct flow flow = CLIENT4;
 	struct msg m, reply;
@@ -339,7 +387,7 @@ static void test_cut(const char *says, const struct msg *whole)
 		scene_run(&scene, &f, &o);
 		CHECK_REASON(o.reason, WEIR_R_HIT);
 		frame_udp(&f, &flow, m.b, m.len);
-		expect_untouched(&scene, &f, m.len <= 8 ? WEIR_R_BAD_FRAME : WEIR_R_BAD_REQUEST);
+		expect_untouched(&scene, &f, m.len < SHORTEST ? WEIR_R_BAD_FRAME : WEIR_R_BAD_REQUEST);
 	}
 	test_end();
 }
@@ -369,7 +417,7 @@ static void test_cuts(void)
 	test_cut("gets cut off at every byte", &m);
 	msg_text(&m, REQUEST_ID, "mg foo k v s f t c O123\n");
 	test_cut("mg cut off at every byte", &m);
-	msg_bin(&m, REQUEST_ID, &(struct bin){ .op = 0x0c, .key = "f", .opaque = 1 });
+	msg_bin(&m, REQUEST_ID, &(struct bin){.op = 0x0c, .key = "f", .opaque = 1});
 	m.b[8 + 3] = 3;
 	m.b[8 + 11] = 3;
 	msg_add(&m, "oo", 2);
@@ -379,7 +427,7 @@ static void test_cuts(void)
 		struct frame f;
 
 		frame_udp(&f, &flow4, m.b, len);
-		expect_untouched(&scene, &f, WEIR_R_BAD_REQUEST);
+		expect_untouched(&scene, &f, len < SHORTEST ? WEIR_R_BAD_FRAME : WEIR_R_BAD_REQUEST);
 	}
 	test_end();
 	test_cut_frame(&flow4, "an IPv4 frame cut off at every byte");
@@ -400,7 +448,7 @@ static void fill(char *p, size_t len, int seed)
 static void test_key(size_t len)
 {
 	char key[300], near[300], says[80], line[700];
-	struct item it = { .key = key, .value = "v", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 9 };
+	struct item it = {.key = key, .value = "v", .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 9};
 	struct flow flow = CLIENT4;
 	struct msg m, reply;
 
@@ -409,9 +457,9 @@ static void test_key(size_t len)
 	fill(key, len, len);
 	CHECK_INT(scene_put(&scene, &it), HOT_ADDED);
 	for (int form = 0; form < 3; form++) {
-		const char *verb[] = { "get %s\r\n", "gets %s\r\n", "mg %s k v\r\n" };
-		const char *answer[] = { "VALUE %s 0 1\r\nv\r\nEND\r\n", "VALUE %s 0 1 9\r\nv\r\nEND\r\n",
-					 "VA 1 k%s\r\nv\r\n" };
+		const char *verb[] = {"get %s\r\n", "gets %s\r\n", "mg %s k v\r\n"};
+		const char *answer[] = {"VALUE %s 0 1\r\nv\r\nEND\r\n", "VALUE %s 0 1 9\r\nv\r\nEND\r\n",
+					"VA 1 k%s\r\nv\r\n"};
 
 		snprintf(line, sizeof(line), verb[form], key);
 		msg_text(&m, 1, line);
@@ -429,9 +477,16 @@ static void test_key(size_t len)
 		msg_text(&m, 1, line);
 		request_row(&flow, &m, WEIR_R_MISS, NULL, 0);
 	}
-	msg_bin(&m, 1, &(struct bin){ .op = 0x0c, .key = key });
-	msg_bin(&reply, 1, &(struct bin){ .magic = 0x81, .op = 0x0c, .key = key, .ext = &flags0, .ext_len = 4,
-					  .value = "v", .value_len = 1, .cas = 9 });
+	msg_bin(&m, 1, &(struct bin){.op = 0x0c, .key = key});
+	msg_bin(&reply, 1,
+		&(struct bin){.magic = 0x81,
+			      .op = 0x0c,
+			      .key = key,
+			      .ext = &flags0,
+			      .ext_len = 4,
+			      .value = "v",
+			      .value_len = 1,
+			      .cas = 9});
 	request_row(&flow, &m, WEIR_R_HIT, reply.b, reply.len);
 	CHECK_INT(hotset_drop(scene.h, 0, key, len), 0);
 	test_end();
@@ -445,14 +500,14 @@ static void test_long_key(void)
 
 	test_begin("a key of 251 bytes is left to memcached, which refuses it");
 	fill(key, 251, 1);
-	CHECK_INT(scene_put(&scene, &(struct item){ .key = key, .value = "v" }), -EINVAL);
+	CHECK_INT(scene_put(&scene, &(struct item){.key = key, .value = "v"}), -EINVAL);
 	snprintf(line, sizeof(line), "get %s\r\n", key);
 	msg_text(&m, 1, line);
 	request_row(&flow, &m, WEIR_R_MULTI_KEY, NULL, 0);
 	snprintf(line, sizeof(line), "mg %s v\r\n", key);
 	msg_text(&m, 1, line);
 	request_row(&flow, &m, WEIR_R_BAD_REQUEST, NULL, 0);
-	msg_bin(&m, 1, &(struct bin){ .op = 0, .key = key });
+	msg_bin(&m, 1, &(struct bin){.op = 0, .key = key});
 	request_row(&flow, &m, WEIR_R_UNKNOWN, NULL, 0);
 	test_end();
 	test_begin("a base64 key of 250 decoded bytes is too long for a line, one of 186 is not");
@@ -496,7 +551,8 @@ static void sized_reply(struct sized *s, const char *verb, const char *head, con
 static void test_value(size_t n)
 {
 	static struct sized s;
-	struct item it = { .key = "v", .value = s.value, .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 7 };
+	struct item it = {
+		.key = "v", .value = s.value, .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 7};
 	struct flow flow4 = CLIENT4, flow6 = CLIENT6;
 	static __u32 no_flags;
 	char says[64], head[64];
@@ -519,11 +575,20 @@ static void test_value(size_t n)
 	request_row(&flow6, &s.request, gets_fits ? WEIR_R_HIT : WEIR_R_TOO_LONG, s.reply.b, s.reply.len);
 	snprintf(head, sizeof(head), "VA %zu Oab s%zu\r\n", n, n);
 	sized_reply(&s, "mg v v Oab s", head, "\r\n");
-	request_row(&flow4, &s.request, s.reply.len <= 1400 ? WEIR_R_HIT : WEIR_R_TOO_LONG, s.reply.b, s.reply.len);
-	msg_bin(&s.request, 1, &(struct bin){ .op = 0x0d, .key = "v" });
-	msg_bin(&s.reply, 1, &(struct bin){ .magic = 0x81, .op = 0x0d, .key = "v", .ext = &no_flags, .ext_len = 4,
-					    .value = s.value, .value_len = n, .cas = 7 });
-	request_row(&flow6, &s.request, s.reply.len <= 1400 ? WEIR_R_HIT : WEIR_R_TOO_LONG, s.reply.b, s.reply.len);
+	request_row(&flow4, &s.request, s.reply.len <= 1400 ? WEIR_R_HIT : WEIR_R_TOO_LONG, s.reply.b,
+		    s.reply.len);
+	msg_bin(&s.request, 1, &(struct bin){.op = 0x0d, .key = "v"});
+	msg_bin(&s.reply, 1,
+		&(struct bin){.magic = 0x81,
+			      .op = 0x0d,
+			      .key = "v",
+			      .ext = &no_flags,
+			      .ext_len = 4,
+			      .value = s.value,
+			      .value_len = n,
+			      .cas = 7});
+	request_row(&flow6, &s.request, s.reply.len <= 1400 ? WEIR_R_HIT : WEIR_R_TOO_LONG, s.reply.b,
+		    s.reply.len);
 	test_end();
 }
 
@@ -531,7 +596,8 @@ static void test_value(size_t n)
 static void test_exact_datagram(void)
 {
 	static struct sized s;
-	struct item it = { .key = "v", .value = s.value, .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 7 };
+	struct item it = {
+		.key = "v", .value = s.value, .flags = WEIR_SLOT_CAS | WEIR_SLOT_IMMORTAL, .cas = 7};
 	struct flow flow = CLIENT4;
 	char head[64], verb[64];
 
@@ -573,23 +639,24 @@ static const char *config_text(const char *more)
 static void test_mtu(void)
 {
 	static struct sized s;
-	struct item it = { .key = "v", .value = s.value };
-	struct flow flow[] = { CLIENT4, CLIENT6 };
+	struct item it = {.key = "v", .value = s.value};
+	struct flow flow[] = {CLIENT4, CLIENT6};
 	char head[64];
 
 	scene_open(&scene, config_text(""), 576);
 	for (int i = 0; i < 2; i++) {
 		int headers = i ? 48 : 28;
 
-		test_begin(i ? "IPv6: a reply of exactly the MTU is answered, one byte more is not" :
-			       "IPv4: a reply of exactly the MTU is answered, one byte more is not");
+		test_begin(i ? "IPv6: a reply of exactly the MTU is answered, one byte more is not"
+			     : "IPv4: a reply of exactly the MTU is answered, one byte more is not");
 		for (int over = 0; over < 2; over++) {
 			fill(s.value, value_for(576 - headers, "v", 0) + over, 1);
 			CHECK(scene_put(&scene, &it) >= 0);
 			snprintf(head, sizeof(head), "VALUE v 0 %zu\r\n", strlen(s.value));
 			sized_reply(&s, "get v", head, "\r\nEND\r\n");
 			CHECK_INT(s.reply.len, 576 - headers + over);
-			request_row(&flow[i], &s.request, over ? WEIR_R_TOO_LONG : WEIR_R_HIT, s.reply.b, s.reply.len);
+			request_row(&flow[i], &s.request, over ? WEIR_R_TOO_LONG : WEIR_R_HIT, s.reply.b,
+				    s.reply.len);
 		}
 		test_end();
 	}
@@ -623,7 +690,7 @@ static void test_no_checksum(void)
 /* A reply whose checksum comes out as 0 is sent as 0xffff: found by trying request ids. */
 static void test_zero_checksum(void)
 {
-	struct flow flow[] = { CLIENT4, CLIENT6 };
+	struct flow flow[] = {CLIENT4, CLIENT6};
 	struct frame f, reply;
 	struct msg m, r;
 
@@ -668,8 +735,9 @@ static void test_counters(void)
 
 int main(void)
 {
-	static const size_t keys[] = { 1, 7, 8, 9, 15, 16, 17, 31, 32, 63, 64, 65, 127, 128, 247, 248, 249, 250 };
-	static const size_t values[] = { 0, 1, 2, 3, 31, 32, 99, 100, 255, 256, 257, 999, 1000, 1024 };
+	static const size_t keys[] = {1,  7,  8,  9,   15,  16,  17,  31,  32,
+				      63, 64, 65, 127, 128, 247, 248, 249, 250};
+	static const size_t values[] = {0, 1, 2, 3, 31, 32, 99, 100, 255, 256, 257, 999, 1000, 1024};
 	struct scene first;
 
 	scene_open(&scene, NULL, 0);

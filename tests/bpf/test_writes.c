@@ -16,14 +16,26 @@ struct write {
 };
 
 static const struct item items[] = {
-	{ .key = "foo", .value = "1", .flags = WEIR_SLOT_CAS, .cas = 1 },
-	{ .key = "bystander", .value = "2", .flags = WEIR_SLOT_CAS, .cas = 2 },
+	{.key = "foo", .value = "1", .flags = WEIR_SLOT_CAS, .cas = 1},
+	{.key = "bystander", .value = "2", .flags = WEIR_SLOT_CAS, .cas = 2},
 };
 
-#define W(says, request)	  { says, request, WEIR_R_WRITE, KEY }
-#define W_ALL(says, request)	  { says, request, WEIR_R_WRITE_ALL, ALL }
-#define W_UNKNOWN(says, request)  { says, request, WEIR_R_UNKNOWN, ALL }
-#define W_NONE(says, request, r)  { says, request, WEIR_R_##r, NONE }
+#define W(says, request)                         \
+	{                                        \
+		says, request, WEIR_R_WRITE, KEY \
+	}
+#define W_ALL(says, request)                         \
+	{                                            \
+		says, request, WEIR_R_WRITE_ALL, ALL \
+	}
+#define W_UNKNOWN(says, request)                   \
+	{                                          \
+		says, request, WEIR_R_UNKNOWN, ALL \
+	}
+#define W_NONE(says, request, r)                \
+	{                                       \
+		says, request, WEIR_R_##r, NONE \
+	}
 
 static const struct write writes[] = {
 	W("set", "set foo 0 0 1\r\nx\r\n"),
@@ -53,6 +65,7 @@ static const struct write writes[] = {
 	W("ms with the key in base64, the flag last", "ms Zm9v 1 T90 c b\r\nx\r\n"),
 	W("ms in append mode", "ms foo 1 MA\r\nx\r\n"),
 	W("md", "md foo\r\n"),
+	{"the shortest write there is", "md k\n", WEIR_R_WRITE, NONE},
 	W("md that marks stale", "md foo I T30\r\n"),
 	W("md with the key in base64", "md Zm9v b q\r\n"),
 	W("ma", "ma foo\r\n"),
@@ -73,10 +86,12 @@ static const struct write writes[] = {
 	W_UNKNOWN("set with two spaces further on", "set foo 0  0 1\r\nx\r\n"),
 	W_UNKNOWN("set with a tab", "set\tfoo 0 0 1\r\nx\r\n"),
 	W_UNKNOWN("set with bytes that are no number", "set foo 0 0 z\r\nx\r\n"),
-	W_UNKNOWN("set with a negative length: its data is the next command", "set foo 0 0 -1\r\nflush_all\r\n"),
+	W_UNKNOWN("set with a negative length: its data is the next command",
+		  "set foo 0 0 -1\r\nflush_all\r\n"),
 	W_UNKNOWN("set with flags beyond 32 bits", "set foo 4294967296 0 1\r\nx\r\n"),
 	W_UNKNOWN("set without flags: its data is the next command", "set foo\r\nflush_all\r\n"),
-	W_UNKNOWN("set with less data than it says: the next datagram completes it", "set foo 0 0 9\r\nx\r\n"),
+	W_UNKNOWN("set with less data than it says: the next datagram completes it",
+		  "set foo 0 0 9\r\nx\r\n"),
 	W_UNKNOWN("set with more data than it says", "set foo 0 0 1\r\nxyz\r\n"),
 	W_UNKNOWN("set with a second command behind", "set bystander 0 0 1\r\nx\r\ndelete foo\r\n"),
 	W_UNKNOWN("set whose data lacks its line end", "set foo 0 0 1\r\nx"),
@@ -120,7 +135,7 @@ static const struct write writes[] = {
 	W_NONE("get of two keys", "get foo bystander\r\n", MULTI_KEY),
 	W_NONE("mg", "mg foo v\r\n", HIT),
 	W_NONE("mg with a flag that is the origin's", "mg foo h v\r\n", FLAG),
-	W_NONE("mn", "mn\r\n", READ_OTHER),
+	W_NONE("mn", "mn    \r\n", READ_OTHER),
 	W_NONE("me", "me foo\r\n", READ_OTHER),
 	W_NONE("version", "version\r\n", READ_OTHER),
 	W_NONE("stats", "stats items\r\n", READ_OTHER),
@@ -142,7 +157,7 @@ static void check_reach(enum reach reach)
 
 static void test_datagram(const struct msg *m, int reason, enum reach reach)
 {
-	struct flow flow[] = { CLIENT4, CLIENT6 };
+	struct flow flow[] = {CLIENT4, CLIENT6};
 	struct frame f;
 	struct outcome o;
 
@@ -181,24 +196,28 @@ struct bin_write {
 };
 
 static const struct bin_write bin_writes[] = {
-	{ "binary SET", 0x01, 8, true },	{ "binary ADD", 0x02, 8, true },
-	{ "binary REPLACE", 0x03, 8, true },	{ "binary DELETE", 0x04, 0, false },
-	{ "binary INCREMENT", 0x05, 20, false }, { "binary DECREMENT", 0x06, 20, false },
-	{ "binary APPEND", 0x0e, 0, true },	{ "binary PREPEND", 0x0f, 0, true },
-	{ "binary SETQ", 0x11, 8, true },	{ "binary ADDQ", 0x12, 8, true },
-	{ "binary REPLACEQ", 0x13, 8, true },	{ "binary DELETEQ", 0x14, 0, false },
-	{ "binary INCREMENTQ", 0x15, 20, false }, { "binary DECREMENTQ", 0x16, 20, false },
-	{ "binary APPENDQ", 0x19, 0, true },	{ "binary PREPENDQ", 0x1a, 0, true },
-	{ "binary TOUCH", 0x1c, 4, false },	{ "binary GAT", 0x1d, 4, false },
-	{ "binary GATQ", 0x1e, 4, false },	{ "binary GATK", 0x23, 4, false },
-	{ "binary GATKQ", 0x24, 4, false },
+	{"binary SET", 0x01, 8, true},          {"binary ADD", 0x02, 8, true},
+	{"binary REPLACE", 0x03, 8, true},      {"binary DELETE", 0x04, 0, false},
+	{"binary INCREMENT", 0x05, 20, false},  {"binary DECREMENT", 0x06, 20, false},
+	{"binary APPEND", 0x0e, 0, true},       {"binary PREPEND", 0x0f, 0, true},
+	{"binary SETQ", 0x11, 8, true},         {"binary ADDQ", 0x12, 8, true},
+	{"binary REPLACEQ", 0x13, 8, true},     {"binary DELETEQ", 0x14, 0, false},
+	{"binary INCREMENTQ", 0x15, 20, false}, {"binary DECREMENTQ", 0x16, 20, false},
+	{"binary APPENDQ", 0x19, 0, true},      {"binary PREPENDQ", 0x1a, 0, true},
+	{"binary TOUCH", 0x1c, 4, false},       {"binary GAT", 0x1d, 4, false},
+	{"binary GATQ", 0x1e, 4, false},        {"binary GATK", 0x23, 4, false},
+	{"binary GATKQ", 0x24, 4, false},
 };
 
 static void test_bin_write(const struct bin_write *w)
 {
 	static const __u8 ext[24];
-	struct bin b = { .op = w->op, .key = "foo", .ext = ext, .ext_len = w->ext, .value = "xyz",
-			 .value_len = w->value ? 3 : 0 };
+	struct bin b = {.op = w->op,
+			.key = "foo",
+			.ext = ext,
+			.ext_len = w->ext,
+			.value = "xyz",
+			.value_len = w->value ? 3 : 0};
 	struct msg m;
 
 	test_begin(w->says);
@@ -218,7 +237,7 @@ static void test_bin_write(const struct bin_write *w)
 	test_datagram(&m, WEIR_R_UNKNOWN, ALL);
 	b.key = "bystander";
 	msg_bin(&m, 7, &b);
-	msg_add_bin(&m, &(struct bin){ .op = 0x04, .key = "foo" });
+	msg_add_bin(&m, &(struct bin){.op = 0x04, .key = "foo"});
 	test_datagram(&m, WEIR_R_UNKNOWN, ALL);
 	/* Cut off: memcached would wait for a value, and take it from the next datagram. */
 	b.value_len = w->value ? 3 : 0;
@@ -230,32 +249,33 @@ static void test_bin_write(const struct bin_write *w)
 
 static void test_bin_others(void)
 {
-	static const __u8 ten[4] = { 0, 0, 0, 10 };
+	static const __u8 ten[4] = {0, 0, 0, 10};
 	struct msg m;
 
 	test_begin("binary FLUSH and FLUSHQ, at once and delayed");
 	for (int i = 0; i < 4; i++) {
-		msg_bin(&m, 7, &(struct bin){ .op = i & 1 ? 0x18 : 0x08, .ext = ten, .ext_len = i & 2 ? 4 : 0 });
+		msg_bin(&m, 7,
+			&(struct bin){.op = i & 1 ? 0x18 : 0x08, .ext = ten, .ext_len = i & 2 ? 4 : 0});
 		test_datagram(&m, WEIR_R_WRITE_ALL, ALL);
 	}
 	test_end();
 	test_begin("binary opcodes that nobody knows");
 	for (int op = 0x25; op < 256; op += 0x11) {
-		msg_bin(&m, 7, &(struct bin){ .op = op, .key = "foo" });
+		msg_bin(&m, 7, &(struct bin){.op = op, .key = "foo"});
 		test_datagram(&m, WEIR_R_UNKNOWN, ALL);
 	}
 	test_end();
 	test_begin("a quiet get, then a binary write");
-	msg_bin(&m, 7, &(struct bin){ .op = 0x09, .key = "bystander" });
-	msg_add_bin(&m, &(struct bin){ .op = 0x04, .key = "foo" });
+	msg_bin(&m, 7, &(struct bin){.op = 0x09, .key = "bystander"});
+	msg_add_bin(&m, &(struct bin){.op = 0x04, .key = "foo"});
 	test_datagram(&m, WEIR_R_UNKNOWN, ALL);
 	test_end();
 	test_begin("binary reads fence nothing");
 	for (int i = 0; i < 4; i++) {
-		msg_bin(&m, 7, &(struct bin){ .op = "\x00\x09\x0c\x0d"[i], .key = "foo" });
+		msg_bin(&m, 7, &(struct bin){.op = "\x00\x09\x0c\x0d"[i], .key = "foo"});
 		test_datagram(&m, WEIR_R_HIT, NONE);
 	}
-	msg_bin(&m, 7, &(struct bin){ .op = 0x0a });
+	msg_bin(&m, 7, &(struct bin){.op = 0x0a});
 	test_datagram(&m, WEIR_R_READ_OTHER, NONE);
 	test_end();
 }
@@ -298,8 +318,8 @@ static void test_long_writes(void)
 /* Writes cut off at every byte: never taken for something harmless once memcached can act on them. */
 static void test_cut_writes(void)
 {
-	static const char *const whole[] = { "set foo 0 0 1\r\nx\r\n", "cas foo 0 0 1 17 noreply\r\nx\r\n",
-					     "ms Zm9v 1 b\r\nx\r\n", "delete foo\r\n", "gat 10 foo\r\n" };
+	static const char *const whole[] = {"set foo 0 0 1\r\nx\r\n", "cas foo 0 0 1 17 noreply\r\nx\r\n",
+					    "ms Zm9v 1 b\r\nx\r\n", "delete foo\r\n", "gat 10 foo\r\n"};
 	struct flow flow = CLIENT4;
 	struct outcome o;
 	struct frame f;
@@ -315,7 +335,9 @@ static void test_cut_writes(void)
 			msg_add(&m, whole[i], len);
 			frame_udp(&f, &flow, m.b, m.len);
 			scene_run(&scene, &f, &o);
-			CHECK_REASON(o.reason, has_line ? WEIR_R_UNKNOWN : WEIR_R_BAD_REQUEST);
+			CHECK_REASON(o.reason, has_line  ? WEIR_R_UNKNOWN
+					       : len < 5 ? WEIR_R_BAD_FRAME
+							 : WEIR_R_BAD_REQUEST);
 			check_reach(has_line ? ALL : NONE);
 		}
 	}
@@ -326,14 +348,18 @@ static void test_cut_writes(void)
 
 static void test_delayed_flush(void)
 {
-	static const __u8 delay[4] = { 0, 0, 0, 10 };
+	static const __u8 delay[4] = {0, 0, 0, 10};
 	static const struct {
 		const char *request;
 		__u64 seconds; /* 0: unknown when */
 	} rows[] = {
-		{ "flush_all 10\r\n", 10 },	    { "flush_all 10 noreply\r\n", 10 }, { "flush_all 2592000\r\n", 2592000 },
-		{ "flush_all 1893456000\r\n", 0 }, { "flush_all -1\r\n", 0 },		{ "flush_all x\r\n", 0 },
-		{ NULL, 10 },
+		{"flush_all 10\r\n", 10},
+		{"flush_all 10 noreply\r\n", 10},
+		{"flush_all 2592000\r\n", 2592000},
+		{"flush_all 1893456000\r\n", 0},
+		{"flush_all -1\r\n", 0},
+		{"flush_all x\r\n", 0},
+		{NULL, 10},
 	};
 	struct maps *maps = rx_fixture_maps(scene.fx);
 	struct weir_svc_fence *fence = maps->at[MAP_SVC_FENCE];
@@ -347,7 +373,7 @@ static void test_delayed_flush(void)
 		if (rows[i].request)
 			msg_text(&m, 7, rows[i].request);
 		else
-			msg_bin(&m, 7, &(struct bin){ .op = 0x08, .ext = delay, .ext_len = 4 });
+			msg_bin(&m, 7, &(struct bin){.op = 0x08, .ext = delay, .ext_len = 4});
 		test_datagram(&m, WEIR_R_WRITE_ALL, ALL);
 		at = fence->flush_at_ns;
 		if (!rows[i].seconds)
@@ -418,8 +444,12 @@ static void test_lease(void)
 /* A value fetched before a write may not be published behind it. */
 static void test_racing_fill(void)
 {
-	struct hot_item it = { .key = "foo", .key_len = 3, .value = "old", .value_len = 3, .expires_ns = WEIR_NEVER,
-			       .fence = hotset_fence(scene.h, 0, "foo", 3) };
+	struct hot_item it = {.key = "foo",
+			      .key_len = 3,
+			      .value = "old",
+			      .value_len = 3,
+			      .expires_ns = WEIR_NEVER,
+			      .fence = hotset_fence(scene.h, 0, "foo", 3)};
 	struct flow flow = CLIENT4;
 	struct frame f;
 	struct msg m;
@@ -435,19 +465,24 @@ static void test_racing_fill(void)
 
 /* ---- replies ---------------------------------------------------------------------------------- */
 
-/* The origin's answer to the flow's client, through weir_tx. */
-static void reply(struct flow flow, __u16 id, const void *text, size_t len, int reason)
+/* One datagram of the origin's answer to the flow's client, through weir_tx. */
+static void reply_part(struct flow flow, __u16 id, __u16 seq, const void *text, size_t len, int reason)
 {
 	struct frame q, f;
 	struct outcome o;
 	struct msg m;
 
-	msg_frame(&m, id, 0, 1);
+	msg_frame(&m, id, seq, seq + 1);
 	msg_add(&m, text, len);
 	frame_udp(&q, &flow, "", 0);
 	frame_reply(&f, &q, m.b, m.len, true);
 	scene_run_tx(&scene, &f, &o);
 	CHECK_REASON(o.reason, reason);
+}
+
+static void reply(struct flow flow, __u16 id, const void *text, size_t len, int reason)
+{
+	reply_part(flow, id, 0, text, len, reason);
 }
 
 static void request(struct flow flow, __u16 id, const char *text, int reason)
@@ -467,20 +502,21 @@ static void test_write_reply(void)
 		int reason;
 		enum reach reach;
 	} rows[] = {
-		{ "set foo 0 0 1\r\nx\r\n", "STORED\r\n", WEIR_R_WRITE, KEY },
-		{ "delete foo\r\n", "DELETED\r\n", WEIR_R_WRITE, KEY },
-		{ "incr foo 1\r\n", "2\r\n", WEIR_R_WRITE, KEY },
-		{ "gat 10 foo\r\n", "VALUE foo 0 1\r\n1\r\nEND\r\n", WEIR_R_WRITE, KEY },
-		{ "ms foo 1\r\nx\r\n", "HD\r\n", WEIR_R_WRITE, KEY },
-		{ "ma foo v\r\n", "VA 1\r\n2\r\n", WEIR_R_WRITE, KEY },
-		{ "flush_all\r\n", "OK\r\n", WEIR_R_WRITE_ALL, ALL },
-		{ "gat 10 foo bystander\r\n", "VALUE foo 0 1\r\n1\r\n", WEIR_R_UNKNOWN, ALL },
+		{"set foo 0 0 1\r\nx\r\n", "STORED\r\n", WEIR_R_WRITE, KEY},
+		{"delete foo\r\n", "DELETED\r\n", WEIR_R_WRITE, KEY},
+		{"incr foo 1\r\n", "2\r\n", WEIR_R_WRITE, KEY},
+		{"gat 10 foo\r\n", "VALUE foo 0 1\r\n1\r\nEND\r\n", WEIR_R_WRITE, KEY},
+		{"ms foo 1\r\nx\r\n", "HD\r\n", WEIR_R_WRITE, KEY},
+		{"ma foo v\r\n", "VA 1\r\n2\r\n", WEIR_R_WRITE, KEY},
+		{"flush_all\r\n", "OK\r\n", WEIR_R_WRITE_ALL, ALL},
+		{"gat 10 foo bystander\r\n", "VALUE foo 0 1\r\n1\r\n", WEIR_R_UNKNOWN, ALL},
 	};
-	struct flow flow[] = { CLIENT4, CLIENT6 };
+	struct flow flow[] = {CLIENT4, CLIENT6};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		test_begin(rows[i].request[0] == 'f' ? "the reply to flush_all fences the service again" :
-						       "the reply to a write fences again what the write did");
+		test_begin(rows[i].request[0] == 'f'
+				   ? "the reply to flush_all fences the service again"
+				   : "the reply to a write fences again what the write did");
 		for (int v = 0; v < 2; v++) {
 			request(flow[v], 100 + i, rows[i].request, rows[i].reason);
 			fill(); /* fetched between the request and the reply */
@@ -494,10 +530,11 @@ static void test_write_reply(void)
 static void test_other_replies(void)
 {
 	/* HD and VA may also answer ms, md and ma: those are known by their request. */
-	static const char *const reads[] = { "VALUE foo 0 1\r\nx\r\nEND\r\n", "END\r\n", "EN\r\n", "HD s3\r\n",
-					     "VA 1\r\nx\r\n" };
-	static const char *const lost[] = { "STORED\r\n", "NOT_STORED\r\n", "DELETED\r\n", "TOUCHED\r\n", "OK\r\n", "2\r\n",
-					    "NF\r\n", "NS\r\n", "EX\r\n", "ERROR\r\n" };
+	static const char *const reads[] = {"VALUE foo 0 1\r\nx\r\nEND\r\n", "END\r\n", "EN\r\n", "HD s3\r\n",
+					    "VA 1\r\nx\r\n"};
+	static const char *const lost[] = {"STORED\r\n", "NOT_STORED\r\n", "DELETED\r\n", "TOUCHED\r\n",
+					   "OK\r\n",     "2\r\n",          "NF\r\n",      "NS\r\n",
+					   "EX\r\n",     "ERROR\r\n"};
 	struct flow flow = CLIENT4, other = CLIENT4;
 
 	test_begin("the replies to lookups fence nothing");
@@ -507,7 +544,9 @@ static void test_other_replies(void)
 	for (int i = 0; i < 4; i++) {
 		struct msg m = {};
 
-		msg_add_bin(&m, &(struct bin){ .magic = 0x81, .op = "\x00\x09\x0c\x0d"[i], .ext = "1234", .ext_len = 4 });
+		msg_add_bin(&m,
+			    &(struct bin){
+				    .magic = 0x81, .op = "\x00\x09\x0c\x0d"[i], .ext = "1234", .ext_len = 4});
 		reply(flow, 1, m.b, m.len, WEIR_R_REPLY);
 	}
 	check_reach(NONE);
@@ -521,7 +560,7 @@ static void test_other_replies(void)
 	for (int i = 0; i < (int)(sizeof(bin_writes) / sizeof(*bin_writes)); i++) {
 		struct msg m = {};
 
-		msg_add_bin(&m, &(struct bin){ .magic = 0x81, .op = bin_writes[i].op });
+		msg_add_bin(&m, &(struct bin){.magic = 0x81, .op = bin_writes[i].op});
 		fill();
 		reply(flow, 1, m.b, m.len, WEIR_R_REPLY_LOST);
 		check_reach(ALL);
@@ -541,6 +580,13 @@ static void test_other_replies(void)
 	check_reach(KEY);
 	fill();
 	reply(flow, 500, "END\r\n", 5, WEIR_R_REPLY);
+	check_reach(NONE);
+	test_end();
+	test_begin("further datagrams of a long reply fence nothing");
+	fill();
+	reply_part(flow, 10, 0, "VALUE foo 0 3000\r\nxxx", 21, WEIR_R_REPLY);
+	reply_part(flow, 10, 1, "STORED\r\n", 8, WEIR_R_REPLY);
+	reply_part(flow, 10, 0x100, "xxx\r\nEND\r\n", 10, WEIR_R_REPLY);
 	check_reach(NONE);
 	test_end();
 	test_begin("a datagram of nothing but a frame header fences nothing (a quiet miss)");

@@ -66,10 +66,12 @@ compare() # SENTENCE PERCENT ARGUMENT-OF-differential...
 		[ $((hits * 100)) -ge $((${sent:-0} * percent + 1)) ]
 }
 
-compare "IPv4: lookups are answered as memcached answers them" 40 reads "${SEED:-}" "${COUNT:-2500}" 10.7.0.1 10.7.0.3
-compare "IPv6: lookups are answered as memcached answers them" 40 reads "${SEED:-}" "$((${COUNT:-2500} / 4))" \
-	'[fd07::1]' '[fd07::3]'
-compare "after a write through Weir, lookups find what was written" 10 writes "${SEED:-}" "$((${COUNT:-2500} / 5))" \
-	10.7.0.1 10.7.0.3
+count=${COUNT:-2000}
+compare "IPv4: lookups are answered as memcached answers them" \
+	15 reads "${SEED:-}" "$count" 10.7.0.1 10.7.0.3
+compare "IPv6: lookups are answered as memcached answers them" \
+	15 reads "${SEED:-}" "$((count / 4))" '[fd07::1]' '[fd07::3]'
+compare "after a write through Weir, lookups find what was written" \
+	2 writes "${SEED:-}" "$((count / 5))" 10.7.0.1 10.7.0.3
 tap_is "no frame was left half written" "$(reason aborted)" 0
 tap_done

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#
+# What the tests in this directory share: the lab of scripts/lab.sh with memcached in it, and words
+# for what they do. Sourced; then `net_start "$@"`, tests, `tap_done`.
+
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lab.sh"
+
+NET_DIR=$LAB_ROOT/tests/net
+YAML=/run/lab/weir.yaml
+MEMCACHED=10.7.0.1:11211
+
+# client: 10.7.0.2 and fd07::2, server: 10.7.0.1 and fd07::1, with memcached.
+net_start() # the script's "$@"
+{
+	lab_start "$@"
+	lab_netns client
+	lab_netns server
+	lab_link client eth0 server eth0
+	lab_addr client eth0 10.7.0.2/24 fd07::2/64
+	lab_addr server eth0 10.7.0.1/24 fd07::1/64
+	lab_native_peer client eth0
+	lab_bg cache lab_in server memcached -u root -t 1 -p 11211 -U 11211 -l '10.7.0.1,[fd07::1]'
+	lab_wait_port server 11211 udp || lab_die "memcached does not start: $(cat $LAB_DIR/cache.log)"
+}
+
+# A configuration on standard output: one service on eth0, with other lines for what is given.
+net_yaml() # [CAPACITY] [EXTRA-LINE-OF-THE-SERVICE...]
+{
+	local capacity=${1:-1000}
+	shift
+	cat <<-EOF
+		interfaces: [{name: eth0}]
+		cache: {capacity: $capacity, memory: 4M}
+		services:
+		  - name: cache
+		    vips: ["10.7.0.1:11211", "[fd07::1]:11211"]
+		    clients: [10.7.0.0/24, "fd07::/64"]
+		    origin: 10.7.0.1:11211
+	EOF
+	[ $# = 0 ] || printf '    %s\n' "$@"
+}
+
+weir()
+{
+	lab_in server "$WEIR" "$@"
+}
+
+# 5, degraded, is a success where the kernel has no native XDP.
+weir_load() # ARGUMENT...
+{
+	weir load -q -c $YAML "$@" || [ $? = 5 ]
+}
+
+# Each reply on a line, as client.py prints it.
+ask() # REQUEST...
+{
+	lab_in client python3 "$NET_DIR/client.py" ${ASK_FROM:+--source "$ASK_FROM"} --timeout "${ASK_TIMEOUT:-1}" \
+		ask "${ASK_TO:-$MEMCACHED}" "$@"
+}
+
+# Text to memcached over TCP, which Weir does not touch; prints what it says.
+tell() # LINE...
+{
+	local line
+	# The server closes after `quit`: nothing is waited for.
+	for line in "$@" quit; do
+		printf '%b\r\n' "$line"
+	done | lab_in client python3 -c '
+import socket, sys
+s = socket.create_connection(("10.7.0.1", 11211), 5)
+s.sendall(sys.stdin.buffer.read())
+while data := s.recv(65536):
+    sys.stdout.buffer.write(data.replace(b"\r", b""))'
+}
+
+# A Python expression over the document `d` that a command prints with --json.
+of_json() # EXPRESSION COMMAND...
+{
+	local expression=$1
+	shift
+	"$@" | python3 -c "
+import json, sys
+d = json.load(sys.stdin)
+v = eval(sys.argv[1])
+print(v if isinstance(v, str) else json.dumps(v))" "$expression"
+}
+
+# Packets of a reason, of the first service.
+reason() # NAME [SERVICE-NUMBER]
+{
+	of_json "d['services'][${2:-0}]['reasons']['$1']['packets']" weir stats --json
+}
+
+# The command makes the counter of a reason grow by just this; what it prints is kept in OUT.
+tap_counts() # SENTENCE REASON HOW-MUCH COMMAND...
+{
+	local sentence=$1 name=$2 want=$3 before
+	shift 3
+	before=$(reason "$name")
+	OUT=$("$@")
+	tap_is "$sentence" "$name +$(($(reason "$name") - before))" "$name +$want"
+}
+
+# What is left of Weir in the server's namespace; nothing: "".
+leftovers()
+{
+	ls /sys/fs/bpf | grep -vx '\(maps\|progs\)\.debug'
+	lab_in server ip link show | grep -o 'xdp[a-z]* ' | sort -u
+	lab_in server tc qdisc show | grep -o clsact
+	return 0
+}
