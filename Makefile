@@ -118,7 +118,7 @@ verifier-stats: $(BPF_OBJS) $(VERIFIER_STATS) ## record the verifier's counts in
 
 MAN_PAGES = $(wildcard docs/*.[1-9])
 installed_page = $(SHARE)/man/man$(subst .,,$(suffix $1))/$(notdir $1)
-COMPLETION = $(firstword $(wildcard scripts/weir-completion.bash scripts/completion.bash docs/weir.bash))
+COMPLETION = scripts/completion/weir.bash
 
 install: all ## install under PREFIX (/usr/local)
 	install -D -m 755 $B/weir $(DESTDIR)$(PREFIX)/bin/weir

@@ -11,11 +11,13 @@
 #include "parse.bpf.h"
 #include "weir/hash.h"
 
-/* In a pending write: the stripe of a write to the whole service. */
+/* Instead of a stripe: a write to the whole service; a request that writes nothing, but whose reply might
+ * look as if it had. */
 #define PENDING_ALL   WEIR_FENCE_STRIPES
+#define PENDING_READ  (WEIR_FENCE_STRIPES + 1)
 #define PENDING_BITS  19
 #define PENDING_STRIPE ((1ULL << PENDING_BITS) - 1)
-_Static_assert(PENDING_ALL <= PENDING_STRIPE, "a stripe fits");
+_Static_assert(PENDING_READ <= PENDING_STRIPE, "a stripe fits");
 
 static __always_inline void fence_stripe(__u32 stripe)
 {
@@ -65,7 +67,7 @@ static __always_inline void pending_add(__u64 hash, __u32 stripe)
 		*(volatile __u64 *)p = pending_word(hash, stripe);
 }
 
-/* Takes a pending write out; its stripe, or -1 when it is not there. */
+/* Takes a pending request out; its stripe or PENDING_*, or -1 when it is not there. */
 static __always_inline __s64 pending_take(__u64 hash)
 {
 	__u32 at = hash & (WEIR_PENDING - 1);

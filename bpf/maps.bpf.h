@@ -72,9 +72,9 @@ struct {
 	__type(value, struct weir_svc_fence);
 } svc_fence SEC(".maps");
 
-/* Writes whose reply has not passed yet: element hash % size holds `tag | stripe + 1`. Written by
- * the receive program, cleared by the egress program. Full: the older write is forgotten, and its
- * reply fences the service. */
+/* Writes, and reads whose reply is no lookup's, that wait for their reply: element hash % size holds
+ * bit 63, the hash's upper bits and a stripe (19 bits). Written by the receive program, cleared by the
+ * egress program. Full: the older request is forgotten, and its reply fences the service. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WEIR_PENDING);

@@ -161,6 +161,12 @@ static __always_inline __u32 ext_len(__u8 proto, const struct ext_hdr *h)
 	return 0;
 }
 
+static __always_inline bool is_extension(__u8 proto)
+{
+	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
+	       proto == IPPROTO_AH || proto == IPPROTO_FRAGMENT;
+}
+
 static __always_inline __u8 fragment_flags(const struct ext_hdr *h)
 {
 	__u8 flags = 0;
@@ -230,6 +236,11 @@ static __always_inline int parse_ipv6(PKT_CTX *ctx, struct weir_pkt *p, void *da
 		p->l4 = x;
 		p->proto = x >> 16;
 		p->flags = x >> 24;
+		/* Cut short by a fragment, or longer than we look: whatever comes behind, it may be a write. */
+		if (is_extension(p->proto)) {
+			p->flags |= PKT_FRAGMENT | PKT_LATER;
+			p->proto = IPPROTO_UDP;
+		}
 	}
 	if (p->l4 > l4_end)
 		return WEIR_R_MALFORMED;

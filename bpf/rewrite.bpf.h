@@ -224,6 +224,14 @@ static __always_inline bool write_data(struct xdp_md *ctx, __u32 at, struct weir
 	return !bpf_xdp_store_bytes(ctx, at + out_len, (void *)s->text + off, len);
 }
 
+/* Linux takes a frame to a group or to another's address for nobody or for others to answer. */
+static __always_inline bool to_us(const struct l2_words *l2)
+{
+	__u64 dst = l2->w[0] & 0xffffffffffffULL;
+
+	return !(dst & 1) && (!cfg.mac || dst == cfg.mac);
+}
+
 /* WEIR_R_HIT: the frame is the reply. Before the first store: a reason to pass it on untouched. */
 static __always_inline int rewrite(struct xdp_md *ctx, const struct weir_pkt *p, __u32 svc, struct weir_work *w,
 				   const struct weir_slot *s, const struct weir_reply *r)
@@ -237,6 +245,8 @@ static __always_inline int rewrite(struct xdp_md *ctx, const struct weir_pkt *p,
 		return WEIR_R_TOO_LONG;
 	if (!save_l2(&l2, (void *)(long)ctx->data, (void *)(long)ctx->data_end))
 		return WEIR_R_NO_ROOM;
+	if (!to_us(&l2))
+		return WEIR_R_OTHER_HOST;
 	if (p->family == 6 || !(cfg.services[svc & (WEIR_SERVICES_MAX - 1)].flags & WEIR_SVC_NO_CSUM4))
 		csum = udp_csum(p, r, udp_len, id, out_csum(w, r->out_len));
 	if (frame < FRAME_MIN && p->len >= FRAME_MIN)

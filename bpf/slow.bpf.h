@@ -64,7 +64,7 @@ __noinline __u32 line_end(__u32 len)
 	return len;
 }
 
-/* The decimal number at `off`, or -1: not one to ten digits and a delimiter. */
+/* The decimal number at `off`; -1: not 1 to 18 digits and a delimiter. */
 __noinline __s64 number_at(__u32 off)
 {
 	struct weir_work *w = work_area();
@@ -75,7 +75,7 @@ __noinline __s64 number_at(__u32 off)
 		return -1;
 	off &= REQ_SIZE - 1;
 #pragma clang loop unroll(disable)
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < 18; i++) {
 		__u8 c = w->req[off + i];
 
 		if (c < '0' || c > '9')
@@ -105,7 +105,7 @@ static __always_inline __s32 base64_quad(__u32 chars)
 	__s32 c = base64_value[chars >> 16 & 0xff] - 1, d = base64_value[chars >> 24] - 1;
 
 	/* Negative when one of them is: no branches, which the verifier would have to follow. */
-	return a << 18 | b << 12 | c << 6 | d | ((a | b | c | d) & 1 << 31);
+	return a << 18 | b << 12 | c << 6 | d | ((a | b | c | d) & (__s32)0x80000000);
 }
 
 static __always_inline bool base64_put(struct weir_work *w, __u32 at, __u32 chars)
@@ -196,7 +196,7 @@ static __always_inline __u32 next_token(struct weir_work *w, __u32 end)
 }
 
 /* A number of at most `max` stands at `at`, perhaps negative. */
-static __always_inline bool number_ok(struct weir_work *w, __u32 at, __u32 max, bool negative)
+static __always_inline bool number_ok(struct weir_work *w, __u32 at, __s64 max, bool negative)
 {
 	__s64 n;
 
@@ -236,7 +236,7 @@ static __always_inline int storage(struct weir_work *w, __u32 pos, __u32 nl, __u
 	if (cas)
 		last = next_token(w, token_end(bytes));
 	if (!key || !number_ok(w, flags, 0xffffffff, false) || !number_ok(w, exptime, 0x7fffffff, true) ||
-	    !number_ok(w, bytes, 0x7fffffff, false) || !number_ok(w, last, 0xffffffff, false))
+	    !number_ok(w, bytes, 0x7fffffff, false) || !number_ok(w, last, cas ? 0x7fffffffffffffff : 0x7fffffff, false))
 		return WEIR_R_UNKNOWN;
 	if (!line_closes(w, token_end(last), nl) || !data_ends(number_at(bytes), nl, len))
 		return WEIR_R_UNKNOWN;
@@ -439,6 +439,7 @@ __noinline int text_request(__u32 len, __u32 svc)
 		return meta_get(w, pos, nl, len, svc);
 	case VERB2('m', 'n'):
 	case VERB2('m', 'e'):
+	case VERB4('q', 'u', 'i', 't'):
 	case VERB5('s', 't', 'a', 't', 's'):
 	case VERB7('v', 'e', 'r', 's', 'i', 'o', 'n'):
 		return alone ? WEIR_R_READ_OTHER : WEIR_R_UNKNOWN;

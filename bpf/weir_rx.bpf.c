@@ -33,11 +33,10 @@ static __always_inline int slow_request(struct xdp_md *ctx, const struct weir_pk
 	return text_request(p->payload_len, svc);
 }
 
-/* memcached drops what is not one datagram, and cannot understand less than five bytes behind the
- * header. Keeps the request id. */
+/* memcached drops what is too short, or not one datagram. Keeps the request id. */
 static __always_inline bool frame_header(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w)
 {
-	__u8 *d = datagram(ctx, p, 0);
+	__u8 *d = frame_at(ctx, p->payload, WEIR_FRAME_HDR);
 
 	if (!d || p->payload_len <= WEIR_FRAME_HDR)
 		return false;
@@ -59,6 +58,12 @@ static __always_inline void fence_write(const struct weir_pkt *p, struct weir_wo
 	pending_add(pending_hash(svc, &p->saddr, p->sport, w->id), stripe);
 }
 
+/* Tells the egress program that a reply which no lookup has, or "HD", is no write's. */
+static __always_inline void note_read(const struct weir_pkt *p, struct weir_work *w, __u32 svc)
+{
+	pending_add(pending_hash(svc, &p->saddr, p->sport, w->id), PENDING_READ);
+}
+
 /* WEIR_NEXT: w describes a lookup. */
 static __always_inline int request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, __u32 svc)
 {
@@ -75,6 +80,8 @@ static __always_inline int request(struct xdp_md *ctx, const struct weir_pkt *p,
 	r = slow_request(ctx, p, w, svc);
 	if (r == WEIR_R_WRITE || r == WEIR_R_WRITE_ALL || r == WEIR_R_UNKNOWN)
 		fence_write(p, w, svc, r);
+	else if (r != WEIR_NEXT)
+		note_read(p, w, svc);
 	return r;
 }
 
@@ -115,10 +122,11 @@ static __always_inline int receive(struct xdp_md *ctx, struct weir_pkt *p, __u32
 	FORGET(p->family, w);
 	FORGET(refuse, w);
 	r = request(ctx, p, w, *svc);
-	if (r == WEIR_NEXT)
-		r = refuse;
-	if (r == WEIR_NEXT)
-		r = answer(ctx, p, w, *svc);
+	if (r != WEIR_NEXT)
+		return r;
+	r = refuse == WEIR_NEXT ? answer(ctx, p, w, *svc) : refuse;
+	if (r != WEIR_R_HIT && w->op == OP_META)
+		note_read(p, w, *svc);
 	return r;
 }
 

@@ -12,13 +12,11 @@
 
 #define REPLY_HEAD 16 /* the frame header and what tells replies apart */
 
-/* What a lookup's reply begins with: "VALUE ", "END", "VA ", "HD", "EN", and the binary reply. A
- * touch's reply looks the same, but changes no value. */
+/* What only a lookup's reply begins with: "VALUE ", "END" and "EN", or a binary get's head. (That of a
+ * gat, too, whose touch changes no value. Meta replies like "HD" are told apart by their request.) */
 static __always_inline bool is_lookup_reply(const __u8 *d)
 {
-	__u16 two = LOAD(__u16, d);
-
-	return two == ('V' | 'A' << 8) || two == ('E' | 'N' << 8) || two == ('H' | 'D' << 8) ||
+	return LOAD(__u32, d) == ('V' | 'A' << 8 | 'L' << 16 | 'U' << 24) || LOAD(__u16, d) == ('E' | 'N' << 8) ||
 	       (d[0] == 0x81 && (d[1] == 0x00 || d[1] == 0x09 || d[1] == 0x0c || d[1] == 0x0d));
 }
 
@@ -45,6 +43,8 @@ static __always_inline int reply(struct __sk_buff *skb, const struct weir_pkt *p
 		fence_service(svc);
 		return WEIR_R_REPLY_LOST;
 	}
+	if (stripe == PENDING_READ)
+		return WEIR_R_REPLY;
 	if (stripe < WEIR_FENCE_STRIPES)
 		fence_stripe(stripe);
 	else

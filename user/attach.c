@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -328,18 +329,36 @@ int attach_remove(int ifindex, __u32 ctl_id)
 	return take_off(ifindex, a.prog_id);
 }
 
-int iface_mtu(const char *name, __u32 *mtu)
+static int ask_iface(const char *name, unsigned long what, struct ifreq *ifr)
 {
-	struct ifreq ifr = {};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = 0;
 
 	if (fd < 0)
 		return -errno;
-	strncpy(ifr.ifr_name, name, sizeof(ifr.ifr_name) - 1);
-	if (ioctl(fd, SIOCGIFMTU, &ifr))
+	memset(ifr, 0, sizeof(*ifr));
+	strncpy(ifr->ifr_name, name, sizeof(ifr->ifr_name) - 1);
+	if (ioctl(fd, what, ifr))
 		err = -errno;
-	else
-		*mtu = ifr.ifr_mtu;
 	close(fd);
 	return err;
+}
+
+int iface_mtu(const char *name, __u32 *mtu)
+{
+	struct ifreq ifr;
+	int err = ask_iface(name, SIOCGIFMTU, &ifr);
+
+	if (!err)
+		*mtu = ifr.ifr_mtu;
+	return err;
+}
+
+__u64 iface_mac(const char *name)
+{
+	struct ifreq ifr;
+	__u64 mac = 0;
+
+	if (!ask_iface(name, SIOCGIFHWADDR, &ifr) && ifr.ifr_hwaddr.sa_family == ARPHRD_ETHER)
+		memcpy(&mac, ifr.ifr_hwaddr.sa_data, 6);
+	return mac;
 }

@@ -36,5 +36,7 @@ void attach_remove_egress(int ifindex, bool clsact, __u32 stats_id);
 __u32 map_id(int fd);
 
 int iface_mtu(const char *name, __u32 *mtu);
+/* The Ethernet address as in weir_config.mac; 0 when there is none. */
+__u64 iface_mac(const char *name);
 
 #endif

@@ -253,19 +253,20 @@ static void check_capabilities(struct doctor *d)
 	static const struct {
 		int nr, or_nr;
 		const char *name;
-	} needed[] = { { CAP_BPF_NR, CAP_SYS_ADMIN_NR, "CAP_BPF" },
+	} needed[] = { { CAP_SYS_ADMIN_NR, CAP_SYS_ADMIN_NR, "CAP_SYS_ADMIN" }, /* programs by number */
+		       { CAP_BPF_NR, CAP_SYS_ADMIN_NR, "CAP_BPF" },
 		       { CAP_NET_ADMIN_NR, CAP_NET_ADMIN_NR, "CAP_NET_ADMIN" },
 		       { CAP_PERFMON_NR, CAP_SYS_ADMIN_NR, "CAP_PERFMON" } };
 	__u64 caps = effective_capabilities();
-	char lacks[64] = "";
+	char lacks[80] = "";
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		if (!(caps & (1ULL << needed[i].nr | 1ULL << needed[i].or_nr)))
 			sprintf(lacks + strlen(lacks), " %s", needed[i].name);
 	}
 	d->capable = !*lacks && !in_user_namespace();
 	if (d->capable)
-		report(d, "capabilities", OK, "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON", NULL);
+		report(d, "capabilities", OK, "CAP_SYS_ADMIN, CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON", NULL);
 	else if (!*lacks)
 		report(d, "capabilities", MISSING,
 		       "this is a user namespace: its capabilities do not reach BPF",
@@ -275,7 +276,7 @@ static void check_capabilities(struct doctor *d)
 		       "run weir doctor as root");
 	else
 		report(d, "capabilities", MISSING, say("root without%s: a container?", lacks),
-		       "give the container CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (--cap-add)");
+		       "give the container CAP_SYS_ADMIN, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (--cap-add)");
 }
 
 /* ---- what the kernel lets us load ------------------------------------------------------------- */

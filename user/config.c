@@ -1201,7 +1201,7 @@ int config_parse(struct config **out, const char *name, const void *text, size_t
 
 /* ---- memory ----------------------------------------------------------------------------------- */
 
-#define WORK_BYTES	2048 /* the programs' work area, of each CPU */
+#define WORK_BYTES	3584 /* an interface's work area, of each CPU: struct weir_work of bpf/request.bpf.h */
 #define BUCKETS_MIN	64
 
 void config_memory(const struct config *c, unsigned ncpu, struct config_memory *m)
@@ -1219,7 +1219,8 @@ void config_memory(const struct config *c, unsigned ncpu, struct config_memory *
 	m->hits = c->hit_counters ? (__u64)c->capacity * sizeof(__u64) * ncpu : 0;
 	m->fences = WEIR_FENCE_STRIPES * sizeof(struct weir_fence) +
 		    WEIR_SERVICES_MAX * sizeof(struct weir_svc_fence);
-	m->other = WEIR_PENDING * sizeof(__u64) + sizeof(struct weir_ctl) + (stats + WORK_BYTES) * ncpu;
+	m->other = WEIR_PENDING * sizeof(__u64) + sizeof(struct weir_ctl) + stats * ncpu;
+	m->other += c->nifaces * (WORK_BYTES * ncpu + 2 * sizeof(struct weir_config));
 	m->total = m->index + m->slabs + m->hits + m->fences + m->other;
 }
 

@@ -120,11 +120,23 @@ static int lock_dir(int *out)
 
 static int not_permitted(int err)
 {
-	return error(err, "not permitted: this needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+	return error(err, "not permitted: this needs root, or CAP_SYS_ADMIN (to find programs by number), CAP_BPF, "
+			  "CAP_NET_ADMIN and CAP_PERFMON");
+}
+
+/* Finding our programs again, to report or to remove them, takes CAP_SYS_ADMIN: ask before anything is
+ * attached. */
+static bool may_find_programs(void)
+{
+	__u32 id;
+
+	return !bpf_prog_get_next_id(0, &id) || errno != EPERM;
 }
 
 static int lock_new_dir(int *out)
 {
+	if (!may_find_programs())
+		return not_permitted(-EPERM);
 	for (;;) {
 		int err;
 
@@ -502,10 +514,12 @@ static int attach_one(struct maps *m, const struct config *c, const __u8 *ids, s
 	const char *why = "";
 	int err = cfg ? maps_config(cfg, c, ids, maps_ctl(m), ci->mtu) : -ENOMEM;
 
-	if (err)
+	if (err) {
 		error(err, "preparing the programs: %s", strerror(-err));
-	else
+	} else {
+		cfg->mac = iface_mac(ci->name);
 		err = attach_iface(m, cfg, ci, replace_id, &why);
+	}
 	if (err && *why)
 		error(err, "%s: %s: %s", ci->name, why, strerror(-err));
 	free(cfg);

@@ -281,7 +281,6 @@ static void write_slot(struct weir_slot *s, const struct hot_item *it, __u32 ent
 	s->head_len = value - s->text;
 	s->value_len = it->value_len;
 	s->csum_text = csum(s->text, p - s->text);
-	s->csum_head = csum(s->text, s->head_len);
 	s->csum_value = csum(value, it->value_len);
 	if (s->cas_digits)
 		put_number(p, it->cas, s->cas_digits);

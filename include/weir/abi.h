@@ -59,14 +59,15 @@ struct weir_config {
 	__u32 index_mask;	/* buckets in hot_index - 1 */
 	__u32 slabs;		/* elements of hot_slabs */
 	__u32 entries;		/* hit counters per CPU; 0: no counters */
-	__u32 mtu;		/* the smallest of the attached interfaces */
+	__u32 mtu;		/* of the interface */
 	__u32 nvips;
 	__u32 pad;
+	__u64 mac;		/* of the interface, in the low six bytes as on the wire; 0: any */
 	__u8 vip_index[WEIR_VIP_INDEX]; /* 0: none, else number of the vip + 1 */
 	struct weir_vip vips[WEIR_VIPS_MAX];
 	struct weir_service services[WEIR_SERVICES_MAX];
 };
-_Static_assert(sizeof(struct weir_config) == 40 + WEIR_VIP_INDEX + 24 * WEIR_VIPS_MAX +
+_Static_assert(sizeof(struct weir_config) == 48 + WEIR_VIP_INDEX + 24 * WEIR_VIPS_MAX +
 						     (8 + 64 * WEIR_CLIENTS_MAX) * WEIR_SERVICES_MAX,
 	       "weir_config");
 
@@ -106,8 +107,7 @@ struct weir_slot {
 	__u16 head_len;
 	__u16 value_len;
 	__u16 csum_text;	/* folded one's complement sum of the text reply, from an even offset */
-	__u16 csum_head;	/* the same of the head alone, */
-	__u16 csum_value;	/* and of the value alone */
+	__u16 csum_value;	/* the same of the value alone */
 	__u8 key_len;
 	__u8 svc;
 	__u8 flags;
@@ -115,7 +115,7 @@ struct weir_slot {
 	__u8 cas_digits;
 	__u8 len_digits;	/* digits of the value's length, of the client flags: both in the head */
 	__u8 flags_digits;
-	__u8 pad[3];
+	__u8 pad[5];
 	__u8 text[];
 };
 _Static_assert(sizeof(struct weir_slot) == WEIR_SLOT_HDR, "weir_slot");

@@ -529,13 +529,33 @@ static void test_write_reply(void)
 
 static void test_other_replies(void)
 {
-	/* HD and VA may also answer ms, md and ma: those are known by their request. */
-	static const char *const reads[] = {"VALUE foo 0 1\r\nx\r\nEND\r\n", "END\r\n", "EN\r\n", "HD s3\r\n",
-					    "VA 1\r\nx\r\n"};
+	/* HD and VA may also answer ms, md and ma: all of them are known by their request only. */
+	static const char *const reads[] = {"VALUE foo 0 1\r\nx\r\nEND\r\n", "END\r\n", "EN\r\n"};
 	static const char *const lost[] = {"STORED\r\n", "NOT_STORED\r\n", "DELETED\r\n", "TOUCHED\r\n",
 					   "OK\r\n",     "2\r\n",          "NF\r\n",      "NS\r\n",
-					   "EX\r\n",     "ERROR\r\n"};
+					   "EX\r\n",     "ERROR\r\n",      "HD s3\r\n", "VA 1\r\nx\r\n"};
+	static const struct {
+		const char *request, *reply;
+		int reason;
+	} harmless[] = {
+		{"version\r\n", "VERSION 1.6.18\r\n", WEIR_R_READ_OTHER},
+		{"mn\r\n", "MN\r\n", WEIR_R_READ_OTHER},
+		{"stats\r\n", "STAT pid 1\r\n", WEIR_R_READ_OTHER},
+		{"mg foo v v\r\n", "CLIENT_ERROR duplicate flag\r\n", WEIR_R_BAD_REQUEST},
+		{"mg foo h v\r\n", "VA 1 h1\r\nx\r\n", WEIR_R_FLAG},
+		{"mg missing k\r\n", "HD kmissing\r\n", WEIR_R_MISS},
+	};
 	struct flow flow = CLIENT4, other = CLIENT4;
+
+	test_begin("the replies to requests that write nothing fence nothing, whatever they say");
+	fill();
+	for (size_t i = 0; i < sizeof(harmless) / sizeof(*harmless); i++) {
+		request(flow, 50 + i, harmless[i].request, harmless[i].reason);
+		reply(flow, 50 + i, harmless[i].reply, strlen(harmless[i].reply), WEIR_R_REPLY);
+	}
+	CHECK_REASON(reason_of_get(&scene, "foo"), WEIR_R_HIT);
+	CHECK_REASON(reason_of_get(&scene, "bystander"), WEIR_R_HIT);
+	test_end();
 
 	test_begin("the replies to lookups fence nothing");
 	fill();

@@ -25,19 +25,22 @@ static int quiet(enum libbpf_print_level level, const char *fmt, va_list args)
 	return 0;
 }
 
-/* The number after a word of the log, summed where subprograms give "8+16". -1: not there. */
+/* The number after a word of the log, the largest where functions give "8+16". -1: not there. */
 static long log_number(const char *before)
 {
 	const char *p = strstr(log_buf, before);
 	char *end;
-	long sum;
+	long most;
 
 	if (!p)
 		return -1;
-	sum = strtol(p + strlen(before), &end, 10);
-	while (*end == '+')
-		sum += strtol(end + 1, &end, 10);
-	return sum;
+	most = strtol(p + strlen(before), &end, 10);
+	while (*end == '+') { /* of each function */
+		long n = strtol(end + 1, &end, 10);
+
+		most = n > most ? n : most;
+	}
+	return most;
 }
 
 static struct bpf_object *open_one(const char *path, const char *name, unsigned log_level)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# shellcheck shell=bash disable=SC2034
 #
 # What the tests in this directory share: the lab of scripts/lab.sh with memcached in it, and words
 # for what they do. Sourced; then `net_start "$@"`, tests, `tap_done`.

@@ -29,18 +29,21 @@ tap_counts "meta: a hit has the CAS that the origin has" hit 1 ask 'mg one c f k
 tap_is "  byte for byte" "$OUT" "VA 3 c$cas f5 kone s3 O7\\r\\nONE\\r\\n"
 tap_counts "gets: too" hit 1 ask 'gets one'
 tap_is "  byte for byte" "$OUT" "VALUE one 5 3 $cas\\r\\nONE\\r\\nEND\\r\\n"
-tap_counts "binary: get, getk and both quiet forms hit" hit 4 ask 'bin get one' 'bin getk one' 'bin getq one' 'bin getkq one'
+tap_counts "binary: get, getk and both quiet forms hit" hit 4 ask 'bin get one' 'bin getk one' \
+	'bin getq one' 'bin getkq one'
 tap_is "  with key and value where they belong" "$OUT" $'0 . ONE\n0 one ONE\n0 . ONE\n0 one ONE'
 tap_counts "a miss is answered by the origin" miss 2 ask 'get cold' 'mg nowhere v'
 tap_is "  with what it has" "$OUT" 'VALUE cold 0 4\r\ncold\r\nEND\r\n
 EN\r\n'
-tap_is "an item's own end is the copy's" "$(of_json "90 < d['ttl_seconds'] <= 99" weir cache get two --json)" true
+tap_is "an item's own end is the copy's" \
+	"$(of_json "90 < d['ttl_seconds'] <= 99" weir cache get two --json)" true
 
 printf 'csv,plain\n"q,1","a ""quoted"", value",60,7\r\n"two lines","x"\n' >bad.csv
 tap_fails "a CSV list with a bad line: status 1" 1 weir cache warm bad.csv
 weir cache warm bad.csv 2>err >/dev/null
 tap_like "  which is named by its number" "$(cat err)" 'bad.csv:3: .*key'
-tap_is "  and the rest is loaded, quoting undone" "$(ask 'get csv' 'get q,1')" 'VALUE csv 0 5\r\nplain\r\nEND\r\n
+tap_is "  and the rest is loaded, quoting undone" "$(ask 'get csv' 'get q,1')" \
+	'VALUE csv 0 5\r\nplain\r\nEND\r\n
 VALUE q,1 7 17\r\na "quoted", value\r\nEND\r\n'
 printf 'cold,new\nno value\n' >strict.csv
 tap_fails "--strict with a bad line: status 1" 1 weir cache warm --strict --format csv strict.csv
@@ -163,15 +166,18 @@ weir cache flush -q >/dev/null
 tap_ok "put" weir cache put hello world --ttl 1h --flags 9
 tap_is "  puts a key" "$(ask 'get hello')" 'VALUE hello 9 5\r\nworld\r\nEND\r\n'
 tap_is "  without a CAS, which the origin gives" "$(ask 'gets hello')" 'END\r\n'
-tap_is "  and again: unchanged" "$(of_json "d['result']" weir cache put hello world --ttl 1h --flags 9 --json)" unchanged
+tap_is "  and again: unchanged" \
+	"$(of_json "d['result']" weir cache put hello world --ttl 1h --flags 9 --json)" unchanged
 weir cache put shy once >/dev/null
 ask 'get hello' 'get hello' 'get shy' >/dev/null
 tap_is "show --top lists the most hit first" \
 	"$(of_json "[(k['key'], k['hits']) for k in d['keys']], d['matched']" weir cache show --top 1 --json)" \
 	'[[["hello", 3]], 2]'
-tap_is "  a pattern chooses" "$(of_json "[k['key'] for k in d['keys']]" weir cache show 's?y' --json)" '["shy"]'
+tap_is "  a pattern chooses" "$(of_json "[k['key'] for k in d['keys']]" weir cache show 's?y' --json)" \
+	'["shy"]'
 tap_like "  for people too" "$(weir cache show)" '3 +5 +[^ ]+ [^ ]+ +hit +hello'
-tap_is "get" "$(of_json "d['value'], d['flags'], d['hits'], d['state']" weir cache get hello --json)" '["world", 9, 3, "hit"]'
+tap_is "get" "$(of_json "d['value'], d['flags'], d['hits'], d['state']" weir cache get hello --json)" \
+	'["world", 9, 3, "hit"]'
 tap_ok "drop" weir cache drop hello
 tap_is "  drops a key" "$(ask 'get hello')" 'END\r\n'
 tap_fails "  once: status 1 then" 1 weir cache drop hello

@@ -21,7 +21,8 @@ tap_ok "load" weir_load
 weir cache put key first >/dev/null
 tap_fails "a second load: status 1" 1 weir load -c $YAML
 tap_like "  explains itself" "$(weir load -c other.yaml 2>&1)" 'already loaded.*weir reload.*weir unload'
-tap_is "  and changes nothing" "$(of_json "d['generation'], d['cache']['capacity'], d['cache']['keys']" weir status --json)" '[1, 2000, 1]'
+tap_is "  and changes nothing" \
+	"$(of_json "d['generation'], d['cache']['capacity'], d['cache']['keys']" weir status --json)" '[1, 2000, 1]'
 
 # A weir that nobody may read is found by root alone: a copy for the others.
 cp "$WEIR" weir-copy && chmod 755 weir-copy && chmod 644 $YAML hot.csv
@@ -88,7 +89,8 @@ mount -t bpf bpf /sys/fs/bpf
 tap_ok "load" weir_load
 ip -n server link set dev eth0 xdpdrv off
 tap_fails "the program taken off behind our back: status 5" 5 weir status
-tap_is "  is seen" "$(of_json "d['answering'], d['interfaces'][0]['attached']" weir status --json 2>/dev/null)" '[false, false]'
+tap_is "  is seen" \
+	"$(of_json "d['answering'], d['interfaces'][0]['attached']" weir status --json 2>/dev/null)" '[false, false]'
 weir cache put key before >/dev/null
 tap_ok "reload puts it back" weir reload -q -c $YAML
 tap_ok "  so that all is well" weir status
@@ -113,7 +115,8 @@ sed 's/{name: eth0}/&, {name: gone}/' $YAML >two.yaml
 weir load -q -c two.yaml >/dev/null
 ip -n server link del gone
 tap_fails "an interface deleted while loaded: status 5" 5 weir status
-tap_is "  is seen" "$(of_json "[i['present'] for i in d['interfaces']], d['answering']" weir status --json 2>/dev/null)" \
+tap_is "  is seen" \
+	"$(of_json "[i['present'] for i in d['interfaces']], d['answering']" weir status --json 2>/dev/null)" \
 	'[[true, false], true]'
 tap_ok "unload works all the same" weir unload
 tap_is "  and leaves nothing" "$(leftovers)" ""

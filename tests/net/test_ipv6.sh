@@ -31,7 +31,8 @@ done
 export ASK_TO=$SIX
 tap_counts "IPv6: a hit is answered" hit 1 ask 'get one'
 tap_is "  with the item" "$OUT" 'VALUE one 5 3\r\nONE\r\nEND\r\n'
-tap_counts "IPv6: each length of a value has a right checksum" hit 6 ask 'get v0' 'get v1' 'get v2' 'get v3' 'get v4' 'get v5'
+tap_counts "IPv6: each length of a value has a right checksum" hit 6 ask 'get v0' 'get v1' 'get v2' \
+	'get v3' 'get v4' 'get v5'
 tap_is "  the client's kernel finds" "$OUT" 'VALUE v0 0 0\r\n\r\nEND\r\n
 VALUE v1 0 1\r\na\r\nEND\r\n
 VALUE v2 0 2\r\nab\r\nEND\r\n
@@ -122,7 +123,8 @@ cat >$YAML <<-EOF
 	    origin: 10.7.0.1:11211
 EOF
 tap_ok "two interfaces are loaded, one in generic mode" weir_load
-tap_is "  as status says" "$(of_json "[(i['name'], i['mode'], i['egress']) for i in d['interfaces']]" weir status --json)" \
+tap_is "  as status says" \
+	"$(of_json "[(i['name'], i['mode'], i['egress']) for i in d['interfaces']]" weir status --json)" \
 	'[["eth0", "native", true], ["eth1", "generic", true]]'
 weir cache put key shared >/dev/null
 tap_counts "the client at the first hits" hit 1 ask 'get key'
@@ -144,7 +146,8 @@ tap_is "  alone" "$(of_json "[i['name'] for i in d['interfaces']]" weir status -
 weir unload -q >/dev/null
 tap_fails "load -i of an interface that is not configured: status 1" 1 weir load -c $YAML -i eth7
 tap_ok "--mode generic is for all" weir_load --mode generic
-tap_is "  interfaces" "$(of_json "[i['mode'] for i in d['interfaces']]" weir status --json)" '["generic", "generic"]'
+tap_is "  interfaces" "$(of_json "[i['mode'] for i in d['interfaces']]" weir status --json)" \
+	'["generic", "generic"]'
 weir cache put key generic >/dev/null
 tap_counts "generic mode: hits" hit 1 ask 'get key'
 tap_is "  are answered" "$OUT" 'VALUE key 0 7\r\ngeneric\r\nEND\r\n'

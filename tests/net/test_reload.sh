@@ -21,7 +21,6 @@ weir cache warm -q hot.csv >/dev/null
 
 traffic_start() # KEYS [HOST:PORT]
 {
-	LAB_PIDS[traffic]=
 	lab_bg traffic lab_in client python3 "$NET_DIR/client.py" loop "${2:-$MEMCACHED}" "$1"
 	# A request has come: the loop runs.
 	local before
@@ -44,8 +43,8 @@ report()
 # Every counter of the data plane, one a line, for `never_less`.
 counters()
 {
-	of_json "'\n'.join(f'{s[\"name\"]}/{n} {r[\"packets\"]} {r[\"bytes\"]}' for s in d['services'] for n, r in s['reasons'].items())" \
-		weir stats --json
+	of_json "'\n'.join(f'{s[\"name\"]}/{n} {r[\"packets\"]} {r[\"bytes\"]}'
+		for s in d['services'] for n, r in s['reasons'].items())" weir stats --json
 }
 
 # No counter of the first file is greater in the second.
@@ -81,7 +80,8 @@ nothing_lost() # WHAT
 	tap_is "  and every reply is the hot one, and whole" \
 		"$(report "{k: list(r) for k, r in d['replies'].items() if k != 'cold'}")" \
 		'{"a": ["VALUE a 0 5\\r\\nhot-a\\r\\nEND\\r\\n"], "b": ["VALUE b 0 5\\r\\nhot-b\\r\\nEND\\r\\n"], "c": ["VALUE c 0 5\\r\\nhot-c\\r\\nEND\\r\\n"]}'
-	tap_is "  or the origin's" "$(report "list(d['replies'].get('cold', {'VALUE cold 0 4\\\\r\\\\ncold\\\\r\\\\nEND\\\\r\\\\n': 1}))")" \
+	tap_is "  or the origin's" \
+		"$(report "list(d['replies'].get('cold', {'VALUE cold 0 4\\\\r\\\\ncold\\\\r\\\\nEND\\\\r\\\\n': 1}))")" \
 		'["VALUE cold 0 4\\r\\ncold\\r\\nEND\\r\\n"]'
 	tap_note "$(report "'%d requests, the longest took %.1f ms' % (d['sent'], d['longest'] * 1000)")"
 }
@@ -109,18 +109,22 @@ other_size() # NUMBER
 }
 before=$(key_hits a)
 traffic_start a,b,c,cold
-tap_ok "reload with another capacity and memory, 6 times: each works, and no counter goes back" reloads 6 other_size
+tap_ok "reload with another capacity and memory, 6 times: each works, and no counter goes back" reloads 6 \
+	other_size
 traffic_end
 nothing_lost "reload with another size"
-tap_is "  the new size is there" "$(of_json "d['cache']['capacity'], d['cache']['total_bytes'] >> 20" weir status --json)" '[2100, 8]'
+tap_is "  the new size is there" \
+	"$(of_json "d['cache']['capacity'], d['cache']['total_bytes'] >> 20" weir status --json)" '[2100, 8]'
 tap_is "  all hot keys are" "$(of_json "d['matched']" weir cache show --json)" 503
-tap_note "hits of a key: $(($(key_hits a) - before)) counted, $(report "sum(d['replies']['a'].values())") answered"
+tap_note \
+	"hits of a key: $(($(key_hits a) - before)) counted, $(report "sum(d['replies']['a'].values())") answered"
 tap_ok "  and their hits did not start again" [ "$(key_hits a)" -gt "$before" ]
 tap_is "  the other directory of pins is gone" "$(ls /sys/fs/bpf/weir)" maps
 
 net_yaml 400 >$YAML
 tap_fails "a capacity that the hot keys do not fit in is refused: status 1" 1 weir reload -c $YAML
-tap_is "  and nothing was changed" "$(of_json "d['state'], d['cache']['capacity'], d['cache']['keys']" weir status --json)" \
+tap_is "  and nothing was changed" \
+	"$(of_json "d['state'], d['cache']['capacity'], d['cache']['keys']" weir status --json)" \
 	'["ready", 2100, 503]'
 tap_is "  no directory of pins is left" "$(ls /sys/fs/bpf/weir)" maps
 
@@ -192,7 +196,8 @@ weir cache put -s second key value >/dev/null
 traffic_end
 nothing_lost "services come and go"
 tap_ok "the first of two is removed" weir reload -q -c $YAML
-tap_is "  the other keeps its keys" "$(ASK_TO=10.7.0.9:11211 ask 'get key')" 'VALUE key 0 5\r\nvalue\r\nEND\r\n'
+tap_is "  the other keeps its keys" "$(ASK_TO=10.7.0.9:11211 ask 'get key')" \
+	'VALUE key 0 5\r\nvalue\r\nEND\r\n'
 tap_is "  the first's requests are the origin's" "$(ask 'get a')" 'END\r\n'
 net_yaml 3000 >$YAML
 weir reload -q -c $YAML >/dev/null

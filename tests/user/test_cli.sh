@@ -317,7 +317,7 @@ try stats --json
 if [ $status = 0 ]; then
 	is "kind" "$(json kind)" '"stats"'
 else
-	[ $status = 1 ] || [ $status = 4 ] || wrong "status $status"
+	[ $status = 1 ] || [ $status = 3 ] || [ $status = 4 ] || wrong "status $status"
 	is "kind" "$(json kind)" '"error"'
 	has "message" "$err" "weir: stats: "
 fi

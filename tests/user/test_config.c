@@ -887,11 +887,14 @@ static void test_memory(void)
 	CHECK_INT(m.index, 262144 * 64);
 	CHECK_INT(m.hits, 1000000 * 8 * 2);
 	CHECK_INT(m.fences, 262144 * 16 + 64 * 32);
-	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + 2 * 2048);
+	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl));
 	CHECK_INT(m.total, m.index + m.slabs + m.hits + m.fences + m.other);
 	c.hit_counters = 0;
+	c.nifaces = 2;
 	config_memory(&c, 2, &m);
 	CHECK_INT(m.hits, 0);
+	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) +
+				   2 * (2 * 3584 + 2 * sizeof(struct weir_config)));
 	test_end();
 }
 
