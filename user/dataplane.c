@@ -616,11 +616,10 @@ unlock:
 
 struct copy {
 	struct hotset *from, *to;
-	struct maps *old, *new;
 	__u64 lost;
 };
 
-/* One slot into the new hot set, with the fences it was filled under and its hit counts. */
+/* One slot into the new hot set, with the fences it was filled under. */
 static int copy_slot(const struct weir_slot *s, void *arg)
 {
 	struct copy *c = arg;
@@ -636,24 +635,16 @@ static int copy_slot(const struct weir_slot *s, void *arg)
 		.expires_ns = s->expires_ns,
 		.fence = { s->fence, s->svc_fence },
 	};
-	__u64 *from = c->old->mem.hits, *to = c->new->mem.hits;
-	const struct weir_slot *n;
 
-	if (hotset_put(c->to, &it) < 0) {
+	if (hotset_put(c->to, &it) < 0)
 		c->lost++;
-		return 0;
-	}
-	n = hotset_find(c->to, s->svc, slot_key(s), s->key_len);
-	for (__u32 cpu = 0; n && from && to && cpu < maps_ctl(c->new)->ncpu; cpu++)
-		to[(size_t)cpu * maps_ctl(c->new)->hit_entries + n->entry] =
-			from[(size_t)cpu * maps_ctl(c->old)->hit_entries + s->entry];
 	return 0;
 }
 
 static int copy_hotset(struct maps *old, struct maps *new)
 {
-	struct copy c = { .old = old, .new = new };
 	struct hotset_mem from = old->mem;
+	struct copy c = {};
 	int err;
 
 	from.grace = NULL;
@@ -666,6 +657,56 @@ static int copy_hotset(struct maps *old, struct maps *new)
 		err = error(-ENOSPC, "%llu hot keys would not fit into the new capacity: nothing was changed", c.lost);
 	hotset_close(c.to);
 	hotset_close(c.from);
+	return err;
+}
+
+struct hits {
+	struct hotset *to;
+	const struct hotset_mem *old, *new;
+};
+
+/* Adds to a counter that a program on its CPU may be raising, not atomically: seen at once when lost. */
+static void add_count(__u64 *to, __u64 n)
+{
+	__u64 before;
+
+	do {
+		before = __atomic_load_n(to, __ATOMIC_SEQ_CST);
+		__atomic_add_fetch(to, n, __ATOMIC_SEQ_CST);
+	} while (__atomic_load_n(to, __ATOMIC_SEQ_CST) < before + n);
+}
+
+static int add_hits(const struct weir_slot *s, void *arg)
+{
+	const struct hits *h = arg;
+	const struct weir_slot *n = hotset_find(h->to, s->svc, slot_key(s), s->key_len);
+
+	for (__u32 cpu = 0; n && cpu < h->new->ctl->ncpu; cpu++)
+		add_count(&h->new->hits[(size_t)cpu * h->new->ctl->hit_entries + n->entry],
+			  h->old->hits[(size_t)cpu * h->old->ctl->hit_entries + s->entry]);
+	return 0;
+}
+
+/* The keys' hit counts, once the old programs count no more. */
+static int carry_hits(struct maps *old, struct maps *new)
+{
+	struct hotset_mem from = old->mem, to = new->mem;
+	struct hits h = { .old = &old->mem, .new = &new->mem };
+	struct hotset *f;
+	int err = new->mem.grace(new->mem.grace_arg);
+
+	if (err || !from.hits || !to.hits)
+		return err;
+	from.grace = to.grace = NULL;
+	err = hotset_open(&f, &from);
+	if (err)
+		return err;
+	err = hotset_open(&h.to, &to);
+	if (!err) {
+		hotset_each(f, add_hits, &h);
+		hotset_close(h.to);
+	}
+	hotset_close(f);
 	return err;
 }
 
@@ -962,7 +1003,7 @@ int dp_reload(const struct config *c)
 	} else {
 		err = resize(&dp->maps, &new, c);
 		if (!err) {
-			err = reload_with(dp, &new, c, wanted);
+			err = reload_with(dp, &new, c, wanted) ?: carry_hits(&dp->maps, &new);
 			maps_close(&new);
 		} else {
 			remove_pins(NEXT_DIR);

@@ -7,7 +7,7 @@
 #include "scene.h"
 
 #define REQUEST_ID 0x1234
-#define SHORTEST   (8 + 5) /* "md k\n" and its frame header: below it nothing is a request */
+#define SHORTEST   (8 + 1) /* a frame header and a byte: memcached looks at nothing less */
 
 static struct scene scene;
 
@@ -97,13 +97,14 @@ static const struct row text_rows[] = {
 	NOT(UNKNOWN, "two lookups in one datagram", "get foo\r\nget foo\r\n"),
 	NOT(UNKNOWN, "one byte behind a lookup", "get foo\r\nx"),
 	NOT(UNKNOWN, "an empty line behind a lookup", "get foo\r\n\r\n"),
-	NOT(BAD_FRAME, "an empty line: less than any request", "\r\n"),
+	NOT(UNKNOWN, "an empty line", "\r\n"),
 	NOT(UNKNOWN, "getx", "getx foo\r\n"),
 	NOT(UNKNOWN, "getsx", "getsx foo\r\n"),
 	NOT(READ_OTHER, "stats", "stats\r\n"),
 	NOT(READ_OTHER, "version", "version\r\n"),
 	NOT(READ_OTHER, "verbosity", "verbosity 1\r\n"),
-	NOT(READ_OTHER, "mn", "mn    \r\n"),
+	NOT(READ_OTHER, "mn", "mn\r\n"),
+	NOT(READ_OTHER, "quit", "quit\r\n"),
 	NOT(READ_OTHER, "me", "me foo\r\n"),
 };
 
