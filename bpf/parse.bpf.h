@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Stage 1: headers, once, into a description. The only place that reads L2 to L4 layouts; XDP and
- * tc share it: each defines PKT_CTX, its context, and PKT_LEN(), the whole packet's length. What Linux would drop is MALFORMED, nothing else is: a packet that the host would
- * still deliver must be seen by the later stages, or a write could pass unnoticed.
+ * tc share it: each defines PKT_CTX, its context, and PKT_LEN(), the whole packet's length.
+ *
+ * What Linux would drop is MALFORMED, nothing else is: a packet that the host would still deliver must
+ * be seen by the later stages, or a write could pass unnoticed.
  */
 #ifndef WEIR_PARSE_BPF_H
 #define WEIR_PARSE_BPF_H

@@ -116,7 +116,8 @@ static __always_inline __u16 udp_csum(const struct weir_pkt *p, const struct wei
 	return csum ? csum : 0xffff;
 }
 
-static __always_inline void write_udp(struct udp_frame *u, const struct weir_pkt *p, __u32 udp_len, __u16 csum, __u16 id)
+static __always_inline void write_udp(struct udp_frame *u, const struct weir_pkt *p, __u32 udp_len, __u16 csum,
+				      __u16 id)
 {
 	__u32 *w = (__u32 *)u;
 

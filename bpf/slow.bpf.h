@@ -231,12 +231,11 @@ static __always_inline int storage(struct weir_work *w, __u32 pos, __u32 nl, __u
 	__u32 flags = next_token(w, key_end);
 	__u32 exptime = next_token(w, token_end(flags));
 	__u32 bytes = next_token(w, token_end(exptime));
-	__u32 last = bytes;
+	__u32 last = cas ? next_token(w, token_end(bytes)) : bytes;
+	__s64 last_max = cas ? 0x7fffffffffffffff : 0x7fffffff;
 
-	if (cas)
-		last = next_token(w, token_end(bytes));
 	if (!key || !number_ok(w, flags, 0xffffffff, false) || !number_ok(w, exptime, 0x7fffffff, true) ||
-	    !number_ok(w, bytes, 0x7fffffff, false) || !number_ok(w, last, cas ? 0x7fffffffffffffff : 0x7fffffff, false))
+	    !number_ok(w, bytes, 0x7fffffff, false) || !number_ok(w, last, last_max, false))
 		return WEIR_R_UNKNOWN;
 	if (!line_closes(w, token_end(last), nl) || !data_ends(number_at(bytes), nl, len))
 		return WEIR_R_UNKNOWN;
@@ -496,9 +495,10 @@ _Static_assert(sizeof(struct bin_request) == 24, "bin_request");
 #define BIN_DELETES (OPS(0x04) | OPS(0x14))				    /* 0 */
 #define BIN_APPENDS (OPS(0x0e) | OPS(0x0f) | OPS(0x19) | OPS(0x1a))	    /* APPEND PREPEND: 0 */
 #define BIN_WRITES  (BIN_SETS | BIN_COUNTS | BIN_TOUCHES | BIN_DELETES | BIN_APPENDS)
-#define BIN_GETS   (OPS(BIN_GET) | OPS(BIN_GETQ) | OPS(BIN_GETK) | OPS(BIN_GETKQ))
+#define BIN_GETS    (OPS(BIN_GET) | OPS(BIN_GETQ) | OPS(BIN_GETK) | OPS(BIN_GETKQ))
 /* QUIT NOOP VERSION STAT QUITQ VERBOSITY, SASL LIST AUTH STEP */
-#define BIN_READS  (OPS(0x07) | OPS(0x0a) | OPS(0x0b) | OPS(0x10) | OPS(0x17) | OPS(0x1b) | OPS(0x20) | OPS(0x21) | OPS(0x22))
+#define BIN_READS   (OPS(0x07) | OPS(0x0a) | OPS(0x0b) | OPS(0x10) | OPS(0x17) | OPS(0x1b) | OPS(0x20) | \
+		     OPS(0x21) | OPS(0x22))
 #define BIN_FLUSHES (OPS(0x08) | OPS(0x18))
 
 static __always_inline int binary_get(struct weir_work *w, const struct bin_request *b, __u32 len, __u32 svc)

@@ -108,7 +108,11 @@ int attach_find(int ifindex, __u32 ctl_id, struct attached *out)
 
 static struct bpf_tc_hook egress_hook(int ifindex)
 {
-	return (struct bpf_tc_hook){ .sz = sizeof(struct bpf_tc_hook), .ifindex = ifindex, .attach_point = BPF_TC_EGRESS };
+	return (struct bpf_tc_hook){
+		.sz = sizeof(struct bpf_tc_hook),
+		.ifindex = ifindex,
+		.attach_point = BPF_TC_EGRESS,
+	};
 }
 
 bool attach_egress(int ifindex, __u32 stats_id)
@@ -265,7 +269,7 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 	if (!err)
 		err = try_mode(m, cfg, ci, &old, ci->mode ?: WEIR_MODE_NATIVE);
 	if (err == -EBUSY || err == -EEXIST) {
-		*why = "another XDP program is attached that does not use the libxdp dispatcher (see `xdp-loader status`)";
+		*why = "another XDP program is attached, without the libxdp dispatcher (see `xdp-loader status`)";
 		return -EBUSY;
 	}
 	if (err && !ci->mode && !old.prog_id) {
@@ -273,8 +277,9 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 		ci->flags |= WEIR_IF_FALLBACK;
 	}
 	if (err) {
-		*why = ci->mode == WEIR_MODE_NATIVE ? "the driver takes no native XDP program (try --mode generic)" :
-						      "attaching the XDP program failed (WEIR_DEBUG=1 shows libbpf's log)";
+		*why = ci->mode == WEIR_MODE_NATIVE ?
+			       "the driver takes no native XDP program (try --mode generic)" :
+			       "attaching the XDP program failed (WEIR_DEBUG=1 shows libbpf's log)";
 		return err;
 	}
 	err = attach_find(ci->ifindex, ctl_id, &now);

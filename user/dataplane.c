@@ -385,8 +385,9 @@ static int clear_dir(const char *dir)
 	int err = 0;
 
 	if (ctl && alive_elsewhere(ctl))
-		err = error(-EXDEV, "loaded in another network namespace (inode %llu), where the programs are attached: "
-				    "run this there, with `nsenter --net=`",
+		err = error(-EXDEV,
+			    "loaded in another network namespace (inode %llu), where the programs are attached: "
+			    "run this there, with `nsenter --net=`",
 			    ctl->netns);
 	if (!err && id)
 		err = detach_all(id, id_of_pin(dir, MAP_STATS), ctl);
@@ -538,9 +539,10 @@ static int check_free(void)
 		return open_error(err);
 	ready = maps_ctl(&m)->state == WEIR_STATE_READY || maps_ctl(&m)->state == WEIR_STATE_RELOADING;
 	maps_close(&m);
-	return ready ? error(-EEXIST, "already loaded: `weir reload -c FILE` changes the configuration and keeps the hot "
-				      "set, `weir unload` takes it away") :
-		       0;
+	if (!ready)
+		return 0;
+	return error(-EEXIST, "already loaded: `weir reload -c FILE` changes the configuration and keeps the hot set, "
+			      "`weir unload` takes it away");
 }
 
 static int load_into(struct maps *m, const struct config *c, const struct dp_load_opts *o)

@@ -41,7 +41,7 @@
 	/* seen on the way out, by the program on tc egress */                                           \
 	X(REPLY, "reply", PASS, NONE, "egress: a reply of the origin")                                   \
 	X(REPLY_WRITE, "reply_write", PASS, NONE, "egress: the reply to a write; fences the key again")  \
-	X(REPLY_LOST, "reply_lost", PASS, NONE, "egress: perhaps a write's reply, of no known request; fences the service") \
+	X(REPLY_LOST, "reply_lost", PASS, NONE, "egress: perhaps a write's reply; fences the service") \
 	/* appended later */                                                                             \
 	X(OTHER_HOST, "other_host", PASS, REFUSED, "a lookup in a frame to another MAC address")
 
