@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
+#include "tc.h"
 #include "weir_rx.skel.h"
 #include "weir_tx.skel.h"
 
@@ -128,11 +129,15 @@ static int add_egress(struct weir_ctl_iface *ci, int prog_fd)
 	struct bpf_tc_hook hook = egress_hook(ci->ifindex);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY, .prog_fd = prog_fd,
 		    .flags = BPF_TC_F_REPLACE);
-	int err = bpf_tc_hook_create(&hook);
+	__u32 before = ci->flags;
+	int err;
 
-	if (!err)
-		ci->flags |= WEIR_IF_CLSACT;
-	else if (err != -EEXIST)
+	/* Noted first: who is killed here leaves a note too many, and an empty qdisc is nobody's. */
+	ci->flags |= WEIR_IF_CLSACT;
+	err = bpf_tc_hook_create(&hook);
+	if (err)
+		ci->flags = before;
+	if (err && err != -EEXIST)
 		return err;
 	ci->tc_handle = TC_HANDLE;
 	ci->tc_priority = TC_PRIORITY;
@@ -144,12 +149,11 @@ void attach_remove_egress(int ifindex, bool clsact, __u32 stats_id)
 	struct bpf_tc_hook hook = egress_hook(ifindex);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
 
-	if (!attach_egress(ifindex, stats_id))
+	if (attach_egress(ifindex, stats_id))
+		bpf_tc_detach(&hook, &opts);
+	if (!clsact || !tc_clsact_empty(ifindex))
 		return;
-	bpf_tc_detach(&hook, &opts);
-	if (!clsact)
-		return;
-	/* Removes the qdisc itself, which is ours. */
+	/* Removes the qdisc itself. */
 	hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
 	bpf_tc_hook_destroy(&hook);
 }

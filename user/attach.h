@@ -29,7 +29,7 @@ int attach_iface(struct maps *m, const struct weir_config *cfg, struct weir_ctl_
 int attach_remove(int ifindex, __u32 ctl_id);
 /* The egress program of an interface uses the map stats_id (it has no use for ctl). */
 bool attach_egress(int ifindex, __u32 stats_id);
-/* Removes the egress program, and the clsact qdisc when it was made for it. */
+/* Removes the egress program, and the clsact qdisc when it was made for it and holds nothing else. */
 void attach_remove_egress(int ifindex, bool clsact, __u32 stats_id);
 
 /* A map's kernel-wide number, 0 when it cannot be had. */

@@ -690,8 +690,8 @@ static int finish(struct doctor *d)
 	else if (v == OK)
 		printf("\nWeir can run here.\n");
 	else
-		printf("\n%u missing, %u not known, %u warnings.\n", d->count[MISSING], d->count[UNKNOWN],
-		       d->count[WARNING]);
+		printf("\n%u missing, %u not known, %u warning%s.\n", d->count[MISSING], d->count[UNKNOWN],
+		       d->count[WARNING], d->count[WARNING] == 1 ? "" : "s");
 	return statuses[v];
 }
 

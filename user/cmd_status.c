@@ -22,6 +22,7 @@ struct status {
 	bool answering, egress;
 	__u64 lease_left; /* WEIR_NEVER: never ends */
 	__u64 staleness;  /* WEIR_NEVER: not bounded */
+	bool blind;	  /* not permitted to see what is attached */
 	char *warnings[4 * WEIR_IFACES_MAX + WEIR_SERVICES_MAX + 8];
 	unsigned nwarnings;
 };
@@ -64,11 +65,9 @@ static void judge_mode(struct status *t, const struct weir_ctl_iface *ci, const 
 	if (mode != ci->mode)
 		add_warning(t, "%s: the program runs in %s mode, loaded was %s", iface_text(ci),
 			    mode_name(mode), mode_name(ci->mode));
-#ifdef WEIR_IF_FALLBACK
 	else if (mode == WEIR_MODE_GENERIC && ci->flags & WEIR_IF_FALLBACK)
 		add_warning(t, "%s: generic mode, since the driver cannot run XDP natively: hits cost more",
 			    iface_text(ci));
-#endif
 	if (!st->dispatcher && ci->flags & WEIR_IF_DISPATCHER)
 		add_warning(t, "%s: the libxdp dispatcher is gone", iface_text(ci));
 }
@@ -112,10 +111,12 @@ static void look_at_ifaces(struct status *t)
 		t->ci[t->nifaces++] = ctl->ifaces[i];
 		if (t->elsewhere)
 			continue;
-		if (dp_iface_state(t->s.dp, &ctl->ifaces[i], st))
+		if (dp_iface_state(t->s.dp, &ctl->ifaces[i], st)) {
+			t->blind = true;
 			add_warning(t, "%s", dp_error());
-		else
+		} else {
 			judge_iface(t, &ctl->ifaces[i], st);
+		}
 		t->nattached += st->attached;
 		t->egress &= st->egress;
 	}
@@ -171,6 +172,7 @@ static void look_at_memory(struct status *t)
 	const struct weir_ctl *ctl = t->s.ctl;
 	struct config c = {.capacity = ctl->entries,
 			   .hit_counters = ctl->hit_entries != 0,
+			   .nifaces = t->nifaces,
 			   .memory = (__u64)ctl->slabs * WEIR_SLAB_LINES * WEIR_LINE};
 
 	config_memory(&c, ctl->ncpu, &t->memory);
@@ -193,7 +195,7 @@ static void look(struct status *t)
 			    state_name(state));
 	/* Programs go on answering during a reload. */
 	t->answering = (state == WEIR_STATE_READY || state == WEIR_STATE_RELOADING) && t->lease_left &&
-		       (t->elsewhere ? t->nifaces : t->nattached);
+		       (t->elsewhere || t->blind ? t->nifaces : t->nattached);
 }
 
 /* ---- for people ------------------------------------------------------------------------------- */
@@ -204,8 +206,9 @@ static void print_iface(const struct status *t, unsigned i)
 	const struct weir_ctl_iface *ci = &t->ci[i];
 
 	printf("  %-15s ", iface_text(ci));
-	if (t->elsewhere)
-		printf("%s, in another network namespace\n", mode_name(ci->mode));
+	if (t->elsewhere || t->blind)
+		printf("%s, %s\n", mode_name(ci->mode),
+		       t->elsewhere ? "in another network namespace" : "as loaded; not permitted to look");
 	else if (!st->present)
 		printf("gone\n");
 	else if (!st->attached)
@@ -266,7 +269,7 @@ static json_t *json_iface(const struct status *t, unsigned i)
 	const struct dp_iface_state *st = &t->st[i];
 	const struct weir_ctl_iface *ci = &t->ci[i];
 	json_t *doc = json_pack("{s:s, s:I}", "name", iface_text(ci), "ifindex", (json_int_t)ci->ifindex);
-	bool known = !t->elsewhere;
+	bool known = !t->elsewhere && !t->blind;
 
 	json_object_set_new(doc, "present", known ? json_boolean(st->present) : json_null());
 	json_object_set_new(doc, "attached", known ? json_boolean(st->attached) : json_null());

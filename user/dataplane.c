@@ -71,6 +71,21 @@ static void quieten(void)
 	libxdp_set_print(xdp_print);
 }
 
+static int not_permitted(int err)
+{
+	return error(err, "not permitted: this needs root, or CAP_SYS_ADMIN (to find programs by number), CAP_BPF, "
+			  "CAP_NET_ADMIN and CAP_PERFMON");
+}
+
+/* Finding our programs again, to report or to remove them, takes CAP_SYS_ADMIN: ask before anything is
+ * attached. */
+static bool may_find_programs(void)
+{
+	__u32 id;
+
+	return !bpf_prog_get_next_id(0, &id) || errno != EPERM;
+}
+
 /* ---- the lock --------------------------------------------------------------------------------- */
 
 static int check_bpffs(void)
@@ -116,21 +131,6 @@ static int lock_dir(int *out)
 		if (err)
 			return err;
 	}
-}
-
-static int not_permitted(int err)
-{
-	return error(err, "not permitted: this needs root, or CAP_SYS_ADMIN (to find programs by number), CAP_BPF, "
-			  "CAP_NET_ADMIN and CAP_PERFMON");
-}
-
-/* Finding our programs again, to report or to remove them, takes CAP_SYS_ADMIN: ask before anything is
- * attached. */
-static bool may_find_programs(void)
-{
-	__u32 id;
-
-	return !bpf_prog_get_next_id(0, &id) || errno != EPERM;
 }
 
 static int lock_new_dir(int *out)
@@ -286,6 +286,8 @@ int dp_iface_state(struct dataplane *dp, const struct weir_ctl_iface *ci, struct
 	int err;
 
 	memset(st, 0, sizeof(*st));
+	if (!may_find_programs())
+		return not_permitted(-EPERM);
 	st->present = if_indextoname(ci->ifindex, name) && !strcmp(name, ci->name);
 	if (!st->present)
 		return 0;
@@ -427,6 +429,8 @@ int dp_unload(void)
 
 	quieten();
 	err = check_bpffs();
+	if (!err && !may_find_programs())
+		err = not_permitted(-EPERM);
 	if (err)
 		return err;
 	err = lock_dir(&lock);
@@ -820,8 +824,10 @@ static void fence_all(struct maps *m)
 {
 	struct weir_svc_fence *f = m->at[MAP_SVC_FENCE];
 
-	for (int i = 0; i < WEIR_SERVICES_MAX; i++)
+	for (int i = 0; i < WEIR_SERVICES_MAX; i++) {
+		f[i].last_ns = monotonic_ns();
 		__atomic_add_fetch(&f[i].count, 1, __ATOMIC_SEQ_CST);
+	}
 }
 
 /* What a killed reload left in NEXT_DIR: programs over its maps are taken off for a moment. */
@@ -985,7 +991,7 @@ int dp_reload(const struct config *c)
 	struct weir_ctl_iface wanted[WEIR_IFACES_MAX] = {};
 	struct dataplane *dp;
 	struct maps new;
-	int err = dp_open(&dp, DP_WRITE);
+	int err = may_find_programs() ? dp_open(&dp, DP_WRITE) : not_permitted(-EPERM);
 
 	if (err)
 		return err;
@@ -1005,7 +1011,9 @@ int dp_reload(const struct config *c)
 	} else {
 		err = resize(&dp->maps, &new, c);
 		if (!err) {
-			err = reload_with(dp, &new, c, wanted) ?: carry_hits(&dp->maps, &new);
+			err = reload_with(dp, &new, c, wanted);
+			if (!err)
+				carry_hits(&dp->maps, &new); /* the reload stands without them */
 			maps_close(&new);
 		} else {
 			remove_pins(NEXT_DIR);

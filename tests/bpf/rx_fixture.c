@@ -11,6 +11,8 @@
 #include "weir_rx.skel.h"
 #include "weir_tx.skel.h"
 
+__u64 rx_fixture_mac;
+
 struct rx_fixture {
 	struct maps maps;
 	struct config *config;
@@ -27,6 +29,7 @@ static int load(struct rx_fixture *fx, unsigned mtu)
 	for (int i = 0; i < WEIR_SERVICES_MAX; i++)
 		ids[i] = i;
 	err = maps_config(&cfg, fx->config, ids, maps_ctl(&fx->maps), mtu);
+	cfg.mac = rx_fixture_mac;
 	fx->rx = err ? NULL : weir_rx__open();
 	fx->tx = err ? NULL : weir_tx__open();
 	if (!fx->rx || !fx->tx)

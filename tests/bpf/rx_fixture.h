@@ -14,6 +14,8 @@ struct rx_fixture;
 int rx_fixture_open(struct rx_fixture **out, unsigned capacity, unsigned long memory);
 /* The same with a configuration of one's own, in YAML. */
 int rx_fixture_open_yaml(struct rx_fixture **out, const char *yaml, unsigned mtu);
+/* The interface's MAC address for the next one opened, as in weir_config.mac; 0: any. */
+extern __u64 rx_fixture_mac;
 void rx_fixture_close(struct rx_fixture *fx);
 const struct bpf_program *rx_fixture_prog(struct rx_fixture *fx);
 const struct bpf_program *rx_fixture_tx_prog(struct rx_fixture *fx);

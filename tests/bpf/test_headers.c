@@ -572,6 +572,31 @@ static void test_strangers_pass(void)
 	test_answered("a client of the first network", from(CLIENT4, "192.168.255.1", 40000));
 }
 
+static void test_destination(const char *says, __u8 first, __u8 last, int reason)
+{
+	struct flow flow = CLIENT4;
+	struct frame f;
+
+	test_begin(says);
+	refill();
+	make(&f, flow);
+	f.b[0] = first;
+	f.b[5] = last;
+	if (reason == WEIR_R_HIT)
+		expect_reply(&scene, &f, reply_foo.b, reply_foo.len);
+	else
+		expect_untouched(&scene, &f, reason);
+	test_end();
+}
+
+/* The frames' builder sends to 02:00:00:00:5e:47. */
+static void test_own_address(void)
+{
+	test_destination("a frame to the interface's own address is answered", 0x02, 0x47, WEIR_R_HIT);
+	test_destination("a frame to another host's address is passed on", 0x02, 0x48, WEIR_R_OTHER_HOST);
+	test_destination("a frame to a group is passed on", 0x03, 0x47, WEIR_R_OTHER_HOST);
+}
+
 static void test_in(const char *yaml, void (*tests)(void))
 {
 	struct scene first = scene;
@@ -617,6 +642,12 @@ int main(void)
 		test_sender(&senders[i]);
 	test_in(config_any, test_any_senders);
 	test_in(config_pass, test_strangers_pass);
+	test_destination("a frame to a group is passed on, whatever the interface's address", 0x01, 0,
+			 WEIR_R_OTHER_HOST);
+	scene_close(&scene);
+	rx_fixture_mac = 0x475e00000002;
+	scene_open(&scene, NULL, 0);
+	test_own_address();
 	scene_close(&scene);
 	return test_done();
 }
