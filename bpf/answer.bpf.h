@@ -188,7 +188,7 @@ static __always_inline int answer_binary(struct weir_work *w, const struct weir_
 /* The sum of the rendered part; its odd last byte counts as if followed by zero. */
 static __always_inline __u64 out_csum(struct weir_work *w, __u32 len)
 {
-	if (!len || len > OUT_MASK)
+	if (!one_to(&len, OUT_MASK))
 		return 0;
 	*(__u32 *)(w->out + len) = 0;
 	return bpf_csum_diff(NULL, 0, (__be32 *)w->out, (len + 3) & ~3U, 0) & 0xffffffff;

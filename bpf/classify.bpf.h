@@ -19,7 +19,7 @@ static __always_inline __u32 service_of(const struct weir_addr *addr, __be16 por
 	__u32 i = cfg.vip_index[weir_vip_hash(cfg.vip_seed, addr, port)];
 	const volatile struct weir_vip *v;
 
-	if (!i || i > WEIR_VIPS_MAX)
+	if (!one_to(&i, WEIR_VIPS_MAX))
 		return WEIR_SVC_NONE;
 	v = &cfg.vips[i - 1];
 	if (v->port != port || v->family != family || !addr_eq(addr, &v->addr))

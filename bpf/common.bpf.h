@@ -25,6 +25,31 @@
  */
 #define OPAQUE(x) asm volatile("" : "+r"(x))
 
+/*
+ * Whether *x is at most `max`. For the verifier of Linux 6.1 a bound holds for the very register that
+ * was compared: not for what it was computed from, nor for a copy spilled before. So the compiler
+ * forgets the value before the check and after it.
+ */
+static __always_inline bool at_most(__u32 *x, __u32 max)
+{
+	OPAQUE(*x);
+	if (*x > max)
+		return false;
+	OPAQUE(*x);
+	return true;
+}
+
+/* The same for 1..max. */
+static __always_inline bool one_to(__u32 *x, __u32 max)
+{
+	__u32 less = *x - 1;
+
+	if (!at_most(&less, max - 1))
+		return false;
+	*x = less + 1;
+	return true;
+}
+
 /* Folds a sum of 16-bit words (RFC 1071) to 16 bits. */
 static __always_inline __u16 csum_fold(__u64 sum)
 {

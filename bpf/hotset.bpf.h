@@ -46,6 +46,8 @@ static __always_inline bool same_key(const struct weir_slot *s, const struct wei
 		if (LOAD(__u64, key + i * 8) != w->key[i])
 			return false;
 	}
+	OPAQUE(i); /* the compiler makes it len / 8, of which the verifier knows no bound */
+	i &= KEY_WORDS - 1;
 	diff = LOAD(__u64, key + i * 8) ^ w->key[i];
 	return !(diff & ((1ULL << (len & 7) * 8) - 1));
 }

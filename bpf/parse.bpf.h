@@ -52,8 +52,7 @@ static __always_inline int parse_udp(struct weir_pkt *p, void *data, void *end, 
 	__u32 off = p->l4, len;
 	struct udphdr *udp;
 
-	OPAQUE(off);
-	if (off > L4_OFF_MAX)
+	if (!at_most(&off, L4_OFF_MAX))
 		return WEIR_R_MALFORMED;
 	udp = data + off;
 	OPAQUE(udp);
@@ -80,8 +79,7 @@ static __always_inline int parse_tcp(struct weir_pkt *p, void *data, void *end)
 	__u32 off = p->l4;
 	struct tcphdr *tcp;
 
-	OPAQUE(off);
-	if (off > L4_OFF_MAX)
+	if (!at_most(&off, L4_OFF_MAX))
 		return WEIR_R_MALFORMED;
 	tcp = data + off;
 	OPAQUE(tcp);

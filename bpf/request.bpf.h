@@ -180,8 +180,7 @@ static __always_inline void *datagram(struct xdp_md *ctx, const struct weir_pkt 
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 off = p->payload + skip;
 
-	OPAQUE(off);
-	if (off > PAYLOAD_OFF_MAX + REQ_MAX)
+	if (!at_most(&off, PAYLOAD_OFF_MAX + REQ_MAX))
 		return NULL;
 	data += off;
 	OPAQUE(data);
@@ -219,12 +218,10 @@ static __always_inline bool simple_get(struct xdp_md *ctx, const struct weir_pkt
 		return false;
 	}
 	len = line_len(ctx, p) - key;
-	OPAQUE(len);
-	if (len - 1 >= WEIR_KEY_MAX)
+	if (!one_to(&len, WEIR_KEY_MAX))
 		return false;
 	key += p->payload;
-	OPAQUE(key);
-	if (key > PAYLOAD_OFF_MAX)
+	if (!at_most(&key, PAYLOAD_OFF_MAX))
 		return false;
 	return read_key(ctx, w, key, len, svc);
 }

@@ -133,8 +133,7 @@ static __always_inline void *frame_at(struct xdp_md *ctx, __u32 off, __u32 need)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	OPAQUE(off);
-	if (off > FRAME_OFF_MAX)
+	if (!at_most(&off, FRAME_OFF_MAX))
 		return NULL;
 	data += off;
 	OPAQUE(data);
@@ -195,8 +194,7 @@ static __always_inline bool copy_words(struct xdp_md *ctx, __u32 at, const __u8 
 			return false;
 		*(__u64 *)(to + i) = LOAD(__u64, from + i);
 	}
-	OPAQUE(last);
-	if (last > COPY_MAX)
+	if (!at_most(&last, COPY_MAX))
 		return false;
 	to += last;
 	OPAQUE(to);
@@ -212,13 +210,11 @@ static __always_inline bool write_data(struct xdp_md *ctx, __u32 at, struct weir
 {
 	__u32 out_len = r->out_len, off = r->off, len = r->len;
 
-	if (out_len && out_len <= OUT_MASK && bpf_xdp_store_bytes(ctx, at, w->out, out_len))
+	if (one_to(&out_len, OUT_MASK) && bpf_xdp_store_bytes(ctx, at, w->out, out_len))
 		return false;
 	if (!len)
 		return true;
-	OPAQUE(off);
-	OPAQUE(len);
-	if (off > OUT_MASK || len > WEIR_DGRAM_MAX)
+	if (!at_most(&off, OUT_MASK) || !one_to(&len, WEIR_DGRAM_MAX))
 		return false;
 	if (len - 8 <= COPY_MAX - 8)
 		return copy_words(ctx, at + out_len, s->text + off, len);

@@ -16,8 +16,7 @@ static __always_inline int load_request(struct xdp_md *ctx, const struct weir_pk
 
 	if (len > REQ_MAX)
 		len = REQ_MAX;
-	OPAQUE(len);
-	if (len - 1 >= REQ_MAX)
+	if (!one_to(&len, REQ_MAX))
 		return WEIR_R_BAD_FRAME;
 	return bpf_xdp_load_bytes(ctx, p->payload, w->req, len) ? WEIR_R_MALFORMED : WEIR_NEXT;
 }

@@ -31,8 +31,7 @@ static __always_inline int reply(struct __sk_buff *skb, const struct weir_pkt *p
 		return WEIR_R_REPLY;
 	if (len > sizeof(head))
 		len = sizeof(head);
-	OPAQUE(len);
-	if (len - 1 >= sizeof(head) || bpf_skb_load_bytes(skb, p->payload, head, len))
+	if (!one_to(&len, sizeof(head)) || bpf_skb_load_bytes(skb, p->payload, head, len))
 		return WEIR_R_REPLY;
 	if (LOAD(__u16, head + 2)) /* a further datagram of a long reply: the first one said it all */
 		return WEIR_R_REPLY;

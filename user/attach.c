@@ -196,15 +196,22 @@ static int open_rx(struct maps *m, const struct weir_config *cfg, struct weir_rx
 	return 0;
 }
 
-/* Where no dispatcher runs, the kernel swaps the one program for the other. */
-static int replace_bare(const struct weir_rx *rx, const struct weir_ctl_iface *ci, const struct attached *old)
+/* Where no dispatcher runs: the kernel swaps the one program for the other, or takes ours alone. */
+static int attach_bare(struct weir_rx *rx, const struct weir_ctl_iface *ci, const struct attached *old, __u32 mode)
 {
-	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = bpf_prog_get_fd_by_id(old->prog_id));
-	__u32 flags = XDP_FLAGS_REPLACE | (old->mode == WEIR_MODE_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
-	int err = weir_rx__load((struct weir_rx *)rx);
+	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = -1);
+	__u32 flags = mode == WEIR_MODE_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE;
+	int err = weir_rx__load(rx);
 
-	if (!err)
-		err = bpf_xdp_attach(ci->ifindex, bpf_program__fd(rx->progs.weir_rx), flags, &opts);
+	if (err)
+		return err;
+	if (old->prog_id)
+		opts.old_prog_fd = bpf_prog_get_fd_by_id(old->prog_id);
+	if (opts.old_prog_fd >= 0)
+		err = bpf_xdp_attach(ci->ifindex, bpf_program__fd(rx->progs.weir_rx), flags | XDP_FLAGS_REPLACE, &opts);
+	else
+		err = bpf_xdp_attach(ci->ifindex, bpf_program__fd(rx->progs.weir_rx),
+				     flags | XDP_FLAGS_UPDATE_IF_NOEXIST, NULL);
 	if (opts.old_prog_fd >= 0)
 		close(opts.old_prog_fd);
 	return err;
@@ -246,15 +253,15 @@ static int take_off(int ifindex, __u32 prog_id)
  * counted by both, but none finds neither.
  */
 static int try_mode(struct maps *m, const struct weir_config *cfg, const struct weir_ctl_iface *ci,
-		    const struct attached *old, __u32 mode)
+		    const struct attached *old, __u32 mode, bool bare)
 {
 	struct weir_rx *rx;
 	int err = open_rx(m, cfg, &rx);
 
 	if (err)
 		return err;
-	if (old->prog_id && !old->dispatcher) {
-		err = replace_bare(rx, ci, old);
+	if (bare) {
+		err = attach_bare(rx, ci, old, mode);
 	} else {
 		err = attach_fresh(rx, ci, mode == WEIR_MODE_GENERIC ? XDP_MODE_SKB : XDP_MODE_NATIVE);
 		if (!err && old->prog_id)
@@ -264,6 +271,21 @@ static int try_mode(struct maps *m, const struct weir_config *cfg, const struct 
 	return err;
 }
 
+/*
+ * Linux 6.13, and 6.12 since a fix, let no program that changes a packet's length take the place of
+ * one that does not (EINVAL): ours cannot run under the dispatcher of xdp-tools before 1.5.5, only alone.
+ */
+static int attach_mode(struct maps *m, const struct weir_config *cfg, const struct weir_ctl_iface *ci,
+		       const struct attached *old, __u32 mode)
+{
+	int err;
+
+	if (old->prog_id && !old->dispatcher)
+		return try_mode(m, cfg, ci, old, old->mode, true);
+	err = try_mode(m, cfg, ci, old, mode, false);
+	return err == -EINVAL && !old->prog_id ? try_mode(m, cfg, ci, old, mode, true) : err;
+}
+
 static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
 		     __u32 ctl_id, const char **why)
 {
@@ -271,13 +293,18 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 	int err = replace_id ? attach_find(ci->ifindex, replace_id, &old) : 0;
 
 	if (!err)
-		err = try_mode(m, cfg, ci, &old, ci->mode ?: WEIR_MODE_NATIVE);
+		err = attach_mode(m, cfg, ci, &old, ci->mode ?: WEIR_MODE_NATIVE);
 	if (err == -EBUSY || err == -EEXIST) {
-		*why = "another XDP program is attached, without the libxdp dispatcher (see `xdp-loader status`)";
+		*why = "another XDP program is attached that ours cannot join: without the libxdp dispatcher, in "
+		       "another mode, or, from Linux 6.12 on, by xdp-tools before 1.5.5 (see `xdp-loader status`)";
 		return -EBUSY;
 	}
+	if (err == -E2BIG) {
+		*why = "ten XDP programs share the interface already: the libxdp dispatcher takes no more";
+		return err;
+	}
 	if (err && !ci->mode && !old.prog_id) {
-		err = try_mode(m, cfg, ci, &old, WEIR_MODE_GENERIC);
+		err = attach_mode(m, cfg, ci, &old, WEIR_MODE_GENERIC);
 		ci->flags |= WEIR_IF_FALLBACK;
 	}
 	if (err) {
