@@ -2,10 +2,12 @@
 #include "attach.h"
 
 #include <bpf/bpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,6 +22,8 @@
 /* Ours on clsact egress: nobody else's, by convention of unlikely numbers ("we"). */
 #define TC_HANDLE   0x7765
 #define TC_PRIORITY 0x7765
+
+#define MAX_DISPATCHER_ACTIONS 10 /* of libxdp's dispatcher */
 
 /* ---- whose program ---------------------------------------------------------------------------- */
 
@@ -324,6 +328,46 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 	ci->mode = now.mode;
 	ci->flags = (ci->flags & ~WEIR_IF_DISPATCHER) | (now.dispatcher ? WEIR_IF_DISPATCHER : 0);
 	return 0;
+}
+
+#define XDP_PINS "/sys/fs/bpf/xdp"
+
+/* Our place in one dispatcher's directory: progN-prog, and its link beside it. Others' stay. */
+static void remove_pinned(const char *dir, __u32 ctl_id)
+{
+	char path[512];
+
+	for (int i = 0; i < MAX_DISPATCHER_ACTIONS; i++) {
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/prog%d-prog", dir, i);
+		fd = bpf_obj_get(path);
+		if (fd < 0)
+			continue;
+		if (uses_map(fd, ctl_id)) {
+			unlink(path);
+			snprintf(path, sizeof(path), "%s/prog%d-link", dir, i);
+			unlink(path);
+		}
+		close(fd);
+	}
+	rmdir(dir); /* when nothing else is in it */
+}
+
+void attach_remove_orphans(__u32 ctl_id)
+{
+	DIR *dir = opendir(XDP_PINS);
+	char path[300];
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "dispatch-", 9))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", XDP_PINS, e->d_name);
+		remove_pinned(path, ctl_id);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 __u32 map_id(int fd)

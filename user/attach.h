@@ -27,6 +27,9 @@ int attach_iface(struct maps *m, const struct weir_config *cfg, struct weir_ctl_
 		 const char **why);
 /* Takes off what uses the map ctl_id; fine when nothing does. */
 int attach_remove(int ifindex, __u32 ctl_id);
+/* Unpins what libxdp keeps of our program in its directory, once it is on no interface: a killed
+ * detach leaves it there. */
+void attach_remove_orphans(__u32 ctl_id);
 /* The egress program of an interface uses the map stats_id (it has no use for ctl). */
 bool attach_egress(int ifindex, __u32 stats_id);
 /* Removes the egress program, and the clsact qdisc when it was made for it and holds nothing else. */

@@ -284,6 +284,8 @@ static void check_capabilities(struct doctor *d)
 #define INSN(c, src, value) ((struct bpf_insn){ .code = (c), .src_reg = (src), .imm = (value) })
 #define RETURN_PASS         INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, XDP_PASS), RETURN
 #define CALL_NEXT           INSN(BPF_JMP | BPF_CALL, BPF_PSEUDO_CALL, 1)
+#define MOVE_0_TO_R2        ((struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2 })
+#define CALL_ADJUST_TAIL    INSN(BPF_JMP | BPF_CALL, 0, BPF_FUNC_xdp_adjust_tail)
 #define RETURN              INSN(BPF_JMP | BPF_EXIT, 0, 0)
 
 static int was_jited(int fd)
@@ -334,6 +336,7 @@ struct trial {
 	struct btf *btf;
 	int btf_fd, target_fd, ext_fd, link_fd;
 	__u32 main_id, prog0_id;
+	bool resize_refused; /* a program that changes the packet's length may not take the place */
 };
 
 static int trial_types(struct trial *t)
@@ -371,15 +374,28 @@ static int trial_target(struct trial *t)
 }
 
 /* A program that takes that function's place, as each component does. */
-static int trial_replace(struct trial *t)
+static int load_extension(struct trial *t, const struct bpf_insn *insns, int n)
 {
-	struct bpf_insn insns[] = { RETURN_PASS };
 	struct bpf_func_info funcs[] = { { 0, t->prog0_id } };
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .prog_btf_fd = t->btf_fd, .func_info = funcs,
 		    .func_info_cnt = 1, .func_info_rec_size = sizeof(funcs[0]),
 		    .attach_prog_fd = t->target_fd, .attach_btf_id = t->prog0_id);
 
-	t->ext_fd = bpf_prog_load(BPF_PROG_TYPE_EXT, "prog0", "GPL", insns, 2, &opts);
+	return bpf_prog_load(BPF_PROG_TYPE_EXT, "prog0", "GPL", insns, n, &opts);
+}
+
+/* As weir_rx does, the program that takes the place changes the packet's length; if just that is
+ * refused, one that does nothing is tried. */
+static int trial_replace(struct trial *t)
+{
+	const struct bpf_insn nothing[] = { RETURN_PASS };
+	const struct bpf_insn resizes[] = { MOVE_0_TO_R2, CALL_ADJUST_TAIL, RETURN_PASS };
+
+	t->ext_fd = load_extension(t, resizes, 4);
+	if (t->ext_fd == -EINVAL) {
+		t->ext_fd = load_extension(t, nothing, 2);
+		t->resize_refused = t->ext_fd >= 0;
+	}
 	if (t->ext_fd < 0)
 		return t->ext_fd;
 	t->link_fd = bpf_link_create(t->ext_fd, 0, 0, NULL);
@@ -398,15 +414,16 @@ static void trial_end(struct trial *t)
 }
 
 /* Whether one program can replace a function of another: what libxdp's dispatcher is made of. */
-static int try_replace(void)
+static int try_replace(bool *resize_refused)
 {
-	struct trial t = { NULL, -1, -1, -1, -1, 0, 0 };
+	struct trial t = { NULL, -1, -1, -1, -1, 0, 0, false };
 	int err = trial_types(&t);
 
 	if (!err)
 		err = trial_target(&t);
 	if (!err)
 		err = trial_replace(&t);
+	*resize_refused = t.resize_refused;
 	trial_end(&t);
 	return err;
 }
@@ -423,7 +440,8 @@ static bool dispatcher_installed(void)
 
 static void check_dispatcher(struct doctor *d)
 {
-	int err = try_replace();
+	bool resize_refused;
+	int err = try_replace(&resize_refused);
 
 	if (refused(d, err, OK) == UNKNOWN)
 		report(d, "dispatcher", UNKNOWN, "whether libxdp's dispatcher can run was not found out",
@@ -435,6 +453,11 @@ static void check_dispatcher(struct doctor *d)
 		       err == -EPERM ?
 			       "where a NIC must be shared, allow BPF_PROG_TYPE_EXT in the security policy" :
 			       "boot a kernel with CONFIG_DEBUG_INFO_BTF=y and the BPF JIT on");
+	else if (resize_refused)
+		report(d, "dispatcher", WARNING,
+		       "this kernel lets no program that changes a packet's length, as Weir's does, run under the "
+		       "dispatcher of Debian 12's libxdp: Weir runs alone on its NIC",
+		       "where a NIC must be shared, run Linux 6.1");
 	else if (!dispatcher_installed())
 		report(d, "dispatcher", WARNING,
 		       "libxdp's xdp-dispatcher.o is not installed: only one XDP program on the NIC",

@@ -393,6 +393,8 @@ static int clear_dir(const char *dir)
 			    ctl->netns);
 	if (!err && id)
 		err = detach_all(id, id_of_pin(dir, MAP_STATS), ctl);
+	if (!err && id)
+		attach_remove_orphans(id);
 	if (!err)
 		err = remove_pins(dir);
 	free(ctl);
