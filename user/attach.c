@@ -332,24 +332,37 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 
 #define XDP_PINS "/sys/fs/bpf/xdp"
 
-/* Our place in one dispatcher's directory: progN-prog, and its link beside it. Others' stay. */
+/* Ours by its program's pin, or by its link's: libxdp pins the link first, and removes it first. */
+static bool pinned_ours(const char *prog, const char *link, __u32 ctl_id)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	int fd = bpf_obj_get(prog);
+	bool ours;
+
+	if (fd >= 0) {
+		ours = uses_map(fd, ctl_id);
+	} else {
+		fd = bpf_obj_get(link);
+		ours = fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) && id_uses_map(info.prog_id, ctl_id);
+	}
+	if (fd >= 0)
+		close(fd);
+	return ours;
+}
+
+/* Our places in one dispatcher's directory: progN-prog, and its link beside it. Others' stay. */
 static void remove_pinned(const char *dir, __u32 ctl_id)
 {
-	char path[512];
+	char prog[512], link[512];
 
 	for (int i = 0; i < MAX_DISPATCHER_ACTIONS; i++) {
-		int fd;
-
-		snprintf(path, sizeof(path), "%s/prog%d-prog", dir, i);
-		fd = bpf_obj_get(path);
-		if (fd < 0)
+		snprintf(prog, sizeof(prog), "%s/prog%d-prog", dir, i);
+		snprintf(link, sizeof(link), "%s/prog%d-link", dir, i);
+		if (!pinned_ours(prog, link, ctl_id))
 			continue;
-		if (uses_map(fd, ctl_id)) {
-			unlink(path);
-			snprintf(path, sizeof(path), "%s/prog%d-link", dir, i);
-			unlink(path);
-		}
-		close(fd);
+		unlink(prog);
+		unlink(link);
 	}
 	rmdir(dir); /* when nothing else is in it */
 }
