@@ -56,20 +56,20 @@ static __u32 mode_of(enum xdp_attach_mode mode)
 	return mode == XDP_MODE_SKB ? WEIR_MODE_GENERIC : mode == XDP_MODE_NATIVE ? WEIR_MODE_NATIVE : 0;
 }
 
-/* Ours among the programs of an interface: *prog is NULL when it is not there. */
-static void find_in(struct xdp_multiprog *mp, __u32 ctl_id, struct xdp_program **prog)
+/* Ours among the programs of an interface, but for the first `skip`: *prog is NULL when it is not there. */
+static void find_in(struct xdp_multiprog *mp, __u32 ctl_id, int skip, struct xdp_program **prog)
 {
 	struct xdp_program *p = NULL;
 
 	*prog = NULL;
 	if (xdp_multiprog__is_legacy(mp)) {
 		p = xdp_multiprog__main_prog(mp);
-		if (p && uses_map(xdp_program__fd(p), ctl_id))
+		if (p && !skip && uses_map(xdp_program__fd(p), ctl_id))
 			*prog = p;
 		return;
 	}
 	while ((p = xdp_multiprog__next_prog(p, mp))) {
-		if (uses_map(xdp_program__fd(p), ctl_id)) {
+		if (uses_map(xdp_program__fd(p), ctl_id) && !skip--) {
 			*prog = p;
 			return;
 		}
@@ -89,7 +89,7 @@ static struct xdp_multiprog *programs(int ifindex, int *err)
 	return NULL;
 }
 
-int attach_find(int ifindex, __u32 ctl_id, struct attached *out)
+static int find_nth(int ifindex, __u32 ctl_id, int skip, struct attached *out)
 {
 	struct xdp_multiprog *mp;
 	struct xdp_program *p;
@@ -99,7 +99,7 @@ int attach_find(int ifindex, __u32 ctl_id, struct attached *out)
 	mp = programs(ifindex, &err);
 	if (!mp)
 		return err;
-	find_in(mp, ctl_id, &p);
+	find_in(mp, ctl_id, skip, &p);
 	if (p) {
 		out->prog_id = xdp_program__id(p);
 		out->mode = mode_of(xdp_multiprog__attach_mode(mp));
@@ -107,6 +107,11 @@ int attach_find(int ifindex, __u32 ctl_id, struct attached *out)
 	}
 	xdp_multiprog__close(mp);
 	return 0;
+}
+
+int attach_find(int ifindex, __u32 ctl_id, struct attached *out)
+{
+	return find_nth(ifindex, ctl_id, 0, out);
 }
 
 /* ---- tc egress -------------------------------------------------------------------------------- */
@@ -251,6 +256,23 @@ static int take_off(int ifindex, __u32 prog_id)
 	return err;
 }
 
+/* All of ours but the first `keep`: a reload that was killed before the old one left has left two. */
+static int remove_from(int ifindex, __u32 ctl_id, int keep)
+{
+	struct attached a;
+	int err = 0;
+
+	for (int i = 0; i < MAX_DISPATCHER_ACTIONS && !err; i++) {
+		err = find_nth(ifindex, ctl_id, keep, &a);
+		if (err || !a.prog_id)
+			return err;
+		err = take_off(ifindex, a.prog_id);
+		if (err == -ENOENT) /* it went by itself, or a pin of libxdp's did */
+			err = 0;
+	}
+	return err;
+}
+
 /*
  * One try in one mode, each with an object of its own: libxdp loads it on attaching. Under the
  * dispatcher the new program joins the old one before that leaves: for that moment a passed packet is
@@ -294,8 +316,10 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 		     __u32 ctl_id, const char **why)
 {
 	struct attached old = {}, now;
-	int err = replace_id ? attach_find(ci->ifindex, replace_id, &old) : 0;
+	int err = replace_id ? remove_from(ci->ifindex, replace_id, 1) : 0;
 
+	if (!err && replace_id)
+		err = attach_find(ci->ifindex, replace_id, &old);
 	if (!err)
 		err = attach_mode(m, cfg, ci, &old, ci->mode ?: WEIR_MODE_NATIVE);
 	if (err == -EBUSY || err == -EEXIST) {
@@ -414,12 +438,7 @@ int attach_iface(struct maps *m, const struct weir_config *cfg, struct weir_ctl_
 
 int attach_remove(int ifindex, __u32 ctl_id)
 {
-	struct attached a;
-	int err = attach_find(ifindex, ctl_id, &a);
-
-	if (err || !a.prog_id)
-		return err;
-	return take_off(ifindex, a.prog_id);
+	return remove_from(ifindex, ctl_id, 0);
 }
 
 static int ask_iface(const char *name, unsigned long what, struct ifreq *ifr)

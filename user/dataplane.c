@@ -929,7 +929,6 @@ static int exchange_pins(void)
 {
 	if (renameat2(AT_FDCWD, NEXT_DIR, AT_FDCWD, MAPS_DIR, RENAME_EXCHANGE))
 		return error(-errno, "%s: %s", NEXT_DIR, strerror(errno));
-	remove_pins(NEXT_DIR);
 	return 0;
 }
 
@@ -969,6 +968,10 @@ static int reload_with(struct dataplane *dp, struct maps *m, const struct config
 			return err;
 	}
 	drop_ifaces(ctl, wanted, dp);
+	if (m != &dp->maps) { /* the old ones, now in NEXT_DIR: last, as they tell whose programs to take off */
+		attach_remove_orphans(dp->ctl_id);
+		remove_pins(NEXT_DIR);
+	}
 	err = drop_services(m, c, ids);
 	ctl->generation++;
 	mark(m, WEIR_STATE_READY);
