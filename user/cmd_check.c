@@ -6,6 +6,7 @@
 
 #include "cmd.h"
 #include "config.h"
+#include "session.h"
 
 static const char *const mode_names[] = { "auto", "native", "generic" };
 
@@ -140,13 +141,6 @@ static json_t *json_service(const struct config_service *s)
 			 "ttl_seconds", s->ttl_ns == WEIR_NEVER ? json_null() : json_real(s->ttl_ns / 1e9),
 			 "value_max", (json_int_t)s->value_max, "udp_checksum",
 			 !(s->flags & WEIR_SVC_NO_CSUM4));
-}
-
-static json_t *json_memory(const struct config_memory *m)
-{
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "index", (json_int_t)m->index, "slots",
-			 (json_int_t)m->slabs, "hit_counters", (json_int_t)m->hits, "fences",
-			 (json_int_t)m->fences, "other", (json_int_t)m->other, "total", (json_int_t)m->total);
 }
 
 static json_t *json_config(const struct config *c, const struct config_memory *m)
