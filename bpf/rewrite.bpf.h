@@ -244,6 +244,8 @@ static __always_inline int rewrite(struct xdp_md *ctx, const struct weir_pkt *p,
 		return WEIR_R_NO_ROOM;
 	if (!to_us(&l2))
 		return WEIR_R_OTHER_HOST;
+	if (cfg.frags && p->len != ctx->data_end - ctx->data) /* in several buffers: no simple request */
+		return WEIR_R_NO_ROOM;
 	if (p->family == 6 || !(cfg.services[svc & (WEIR_SERVICES_MAX - 1)].flags & WEIR_SVC_NO_CSUM4))
 		csum = udp_csum(p, r, udp_len, id, out_csum(w, r->out_len));
 	if (frame < FRAME_MIN && p->len >= FRAME_MIN)

@@ -4,7 +4,8 @@
  * reason, or WEIR_NEXT to go on; see docs/design.md.
  */
 #define PKT_CTX	     struct xdp_md
-#define PKT_LEN(ctx) ((ctx)->data_end - (ctx)->data)
+#define PKT_LEN(ctx) (cfg.frags ? (__u32)bpf_xdp_get_buff_len(ctx) : (ctx)->data_end - (ctx)->data)
+#include "maps.bpf.h"
 #include "classify.bpf.h"
 #include "observe.bpf.h"
 #include "rewrite.bpf.h"

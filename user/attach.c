@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -196,6 +197,8 @@ static int open_rx(struct maps *m, const struct weir_config *cfg, struct weir_rx
 	if (!rx)
 		return -errno;
 	memcpy((void *)&rx->rodata->cfg, cfg, sizeof(*cfg));
+	if (cfg->frags)
+		bpf_program__set_flags(rx->progs.weir_rx, BPF_F_XDP_HAS_FRAGS);
 	err = maps_give(m, rx->obj);
 	if (err) {
 		weir_rx__destroy(rx);
@@ -226,7 +229,7 @@ static int attach_bare(struct weir_rx *rx, const struct weir_ctl_iface *ci, cons
 	return err;
 }
 
-static int attach_fresh(struct weir_rx *rx, const struct weir_ctl_iface *ci, enum xdp_attach_mode mode)
+static int attach_fresh(struct weir_rx *rx, const struct weir_ctl_iface *ci, enum xdp_attach_mode mode, bool frags)
 {
 	DECLARE_LIBXDP_OPTS(xdp_program_opts, opts, .obj = rx->obj, .prog_name = "weir_rx");
 	struct xdp_program *p = xdp_program__create(&opts);
@@ -234,7 +237,9 @@ static int attach_fresh(struct weir_rx *rx, const struct weir_ctl_iface *ci, enu
 
 	if (err)
 		return err;
-	err = xdp_program__attach(p, ci->ifindex, mode, 0);
+	err = xdp_program__set_xdp_frags_support(p, frags);
+	if (!err)
+		err = xdp_program__attach(p, ci->ifindex, mode, 0);
 	xdp_program__close(p);
 	return err;
 }
@@ -289,7 +294,7 @@ static int try_mode(struct maps *m, const struct weir_config *cfg, const struct 
 	if (bare) {
 		err = attach_bare(rx, ci, old, mode);
 	} else {
-		err = attach_fresh(rx, ci, mode == WEIR_MODE_GENERIC ? XDP_MODE_SKB : XDP_MODE_NATIVE);
+		err = attach_fresh(rx, ci, mode == WEIR_MODE_GENERIC ? XDP_MODE_SKB : XDP_MODE_NATIVE, cfg->frags);
 		if (!err && old->prog_id)
 			err = take_off(ci->ifindex, old->prog_id);
 	}
@@ -312,7 +317,46 @@ static int attach_mode(struct maps *m, const struct weir_config *cfg, const stru
 	return err == -EINVAL && !old->prog_id ? try_mode(m, cfg, ci, old, mode, true) : err;
 }
 
-static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
+static bool joins_nothing(int err)
+{
+	return err == -EBUSY || err == -EEXIST || err == -E2BIG;
+}
+
+static int attach_native(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci,
+			 const struct attached *old, bool frags)
+{
+	int err;
+
+	cfg->frags = frags;
+	err = attach_mode(m, cfg, ci, old, WEIR_MODE_NATIVE);
+	ci->flags = (ci->flags & ~WEIR_IF_FRAGS) | (!err && frags ? WEIR_IF_FRAGS : 0);
+	return err;
+}
+
+/*
+ * Drivers that can put a frame into several buffers take, with a large MTU, only a program that says it
+ * can read such frames. That costs each packet a call, so it is asked for where it must be.
+ */
+static int attach_for_mtu(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci, const struct attached *old)
+{
+	int err = -EINVAL, again;
+
+	if (ci->mtu <= ONE_BUFFER_MTU)
+		err = attach_native(m, cfg, ci, old, false);
+	if (!err || joins_nothing(err) || ci->mtu <= ETH_DATA_LEN)
+		return err;
+	again = attach_native(m, cfg, ci, old, true);
+	return !again || joins_nothing(again) ? again : err;
+}
+
+static int attach_generic(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci, const struct attached *old)
+{
+	ci->flags &= ~WEIR_IF_FRAGS;
+	cfg->frags = 0;
+	return attach_mode(m, cfg, ci, old, WEIR_MODE_GENERIC);
+}
+
+static int attach_rx(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
 		     __u32 ctl_id, const char **why)
 {
 	struct attached old = {}, now;
@@ -321,7 +365,8 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 	if (!err && replace_id)
 		err = attach_find(ci->ifindex, replace_id, &old);
 	if (!err)
-		err = attach_mode(m, cfg, ci, &old, ci->mode ?: WEIR_MODE_NATIVE);
+		err = ci->mode == WEIR_MODE_GENERIC ? attach_generic(m, cfg, ci, &old) :
+						      attach_for_mtu(m, cfg, ci, &old);
 	if (err == -EBUSY || err == -EEXIST) {
 		*why = "another XDP program is attached that ours cannot join: without the libxdp dispatcher, in "
 		       "another mode, or, from Linux 6.12 on, by xdp-tools before 1.5.5 (see `xdp-loader status`)";
@@ -332,11 +377,13 @@ static int attach_rx(struct maps *m, const struct weir_config *cfg, struct weir_
 		return err;
 	}
 	if (err && !ci->mode && !old.prog_id) {
-		err = attach_mode(m, cfg, ci, &old, WEIR_MODE_GENERIC);
+		err = attach_generic(m, cfg, ci, &old);
 		ci->flags |= WEIR_IF_FALLBACK;
 	}
 	if (err) {
-		*why = ci->mode == WEIR_MODE_NATIVE ?
+		*why = ci->mode == WEIR_MODE_NATIVE && ci->mtu > ETH_DATA_LEN ?
+			       "the driver takes no native XDP program at this MTU: lower it, or --mode generic" :
+		       ci->mode == WEIR_MODE_NATIVE ?
 			       "the driver takes no native XDP program (try --mode generic)" :
 			       "attaching the XDP program failed (WEIR_DEBUG=1 shows libbpf's log)";
 		return err;
@@ -415,7 +462,7 @@ __u32 map_id(int fd)
 	return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
 }
 
-int attach_iface(struct maps *m, const struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
+int attach_iface(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
 		 const char **why)
 {
 	struct weir_tx *tx;

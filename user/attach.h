@@ -19,11 +19,12 @@ struct attached {
 /* Finds the program on ifindex that uses the map `ctl_id`. 0 (also when there is none) or -errno. */
 int attach_find(int ifindex, __u32 ctl_id, struct attached *out);
 /*
- * Loads the programs for the interface in ci (ifindex, name; mode 0: native, else generic) with these
- * maps and constants, and attaches them, weir_rx last. Fills ci. What is there already and uses the
- * map `replace_id` is replaced, without a packet that finds no program. -errno with words in *why.
+ * Loads the programs for the interface in ci (ifindex, name, mtu; mode 0: native, else generic) with these
+ * maps and constants (frags: set as the driver wants it), and attaches them, weir_rx last. Fills ci. What is
+ * there already and uses the map `replace_id` is replaced, without a packet that finds no program. -errno
+ * with words in *why.
  */
-int attach_iface(struct maps *m, const struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
+int attach_iface(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
 		 const char **why);
 /* Takes off what uses the map ctl_id; fine when nothing does. */
 int attach_remove(int ifindex, __u32 ctl_id);
@@ -37,6 +38,13 @@ void attach_remove_egress(int ifindex, bool clsact, __u32 stats_id);
 
 /* A map's kernel-wide number, 0 when it cannot be had. */
 __u32 map_id(int fd);
+
+/*
+ * The largest MTU whose frames, with two VLAN tags, are sure to fit into one buffer: a page less head
+ * room and skb_shared_info. virtio_net takes a program that reads one buffer only up to an MTU of 3,506
+ * or 4,064 (its kernel's word), and then drops, without a word, every frame above 3,508 bytes.
+ */
+#define ONE_BUFFER_MTU 3486
 
 int iface_mtu(const char *name, __u32 *mtu);
 /* The Ethernet address as in weir_config.mac; 0 when there is none. */

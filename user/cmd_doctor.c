@@ -27,11 +27,11 @@
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
+#include "attach.h"
 #include "cmd.h"
 
 #define KERNEL_MAJOR      6
 #define KERNEL_MINOR      1
-#define SINGLE_BUFFER_MTU 3506 /* a page less headroom, Ethernet header and skb_shared_info */
 #define DISPATCHER_NAME   "xdp_dispatcher"
 #define OURS_NAME         "weir_rx"
 
@@ -535,13 +535,36 @@ static void check_mtu(struct doctor *d, const char *iface)
 
 	if (err)
 		report(d, "mtu", UNKNOWN, say("the MTU cannot be read: %s", strerror(-err)), NULL);
-	else if (ifr.ifr_mtu > SINGLE_BUFFER_MTU)
-		report(d, "mtu", WARNING,
-		       say("MTU %d: native XDP takes frames in one buffer, up to an MTU of %d", ifr.ifr_mtu,
-			   SINGLE_BUFFER_MTU),
-		       say("ip link set dev %s mtu %d", iface, SINGLE_BUFFER_MTU));
+	else if (ifr.ifr_mtu > ONE_BUFFER_MTU)
+		report(d, "mtu", INFO,
+		       say("MTU %d: beyond %d, native XDP needs a driver that takes frames in several buffers", ifr.ifr_mtu,
+			   ONE_BUFFER_MTU),
+		       say("if `weir load` falls back to generic mode: ip link set dev %s mtu %d", iface,
+			   ONE_BUFFER_MTU));
 	else
 		report(d, "mtu", OK, say("MTU %d", ifr.ifr_mtu), NULL);
+}
+
+/* virtio_net gives each CPU a queue of its own for what XDP sends, if it has as many to spare
+ * (virtnet_xdp_set() in Linux); else they share, with a lock. */
+static void check_queues(struct doctor *d, const char *iface, const char *driver)
+{
+	struct ethtool_channels ch = { .cmd = ETHTOOL_GCHANNELS };
+	struct ifreq ifr = { .ifr_data = (void *)&ch };
+	unsigned cpus = libbpf_num_possible_cpus();
+
+	if (strcmp(driver, "virtio_net") || iface_ioctl(iface, SIOCETHTOOL, &ifr))
+		return;
+	if (ch.combined_count + cpus <= ch.max_combined)
+		report(d, "queues", OK, say("%u of %u pairs in use, enough to spare for XDP", ch.combined_count, ch.max_combined),
+		       NULL);
+	else
+		report(d, "queues", INFO,
+		       say("%u of %u pairs in use: %u CPUs share them for what XDP sends, with locks, which is slower",
+			   ch.combined_count, ch.max_combined, cpus),
+		       ch.max_combined > cpus ?
+			       say("ethtool -L %s combined %u", iface, ch.max_combined - cpus) :
+			       say("give the virtual NIC %u queue pairs", 2 * cpus));
 }
 
 /* Whether `vlan` is a VLAN device on `iface`. Asked of VLAN drivers only: the ioctl loads a module. */
@@ -664,6 +687,7 @@ static void check_iface(struct doctor *d, const char *iface)
 	driver_of(iface, driver, sizeof(driver));
 	check_driver(d, driver);
 	check_mtu(d, iface);
+	check_queues(d, iface, driver);
 	check_vlan(d, iface);
 	check_attached(d, iface, ifindex);
 }

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "cmd.h"
 #include "session.h"
 
@@ -225,22 +226,23 @@ static void report_iface(struct job *j, struct dataplane *dp, const struct weir_
 		degraded(j, "%s", dp_error());
 		return;
 	}
-	json_array_append_new(j->ifaces, json_pack("{s:s, s:s, s:I, s:b, s:b, s:I}", "name", name, "mode",
+	json_array_append_new(j->ifaces, json_pack("{s:s, s:s, s:I, s:b, s:b, s:I, s:b}", "name", name, "mode",
 						   mode_name(st.mode ? st.mode : ci->mode), "ifindex",
 						   (json_int_t)ci->ifindex, "dispatcher", st.dispatcher,
-						   "egress", st.egress, "mtu", (json_int_t)st.mtu));
+						   "egress", st.egress, "mtu", (json_int_t)st.mtu,
+						   "frags", !!(ci->flags & WEIR_IF_FRAGS)));
 	if (!out_json)
-		printf("%s: attached, %s%s, MTU %u\n", name, mode_name(st.mode ? st.mode : ci->mode),
-		       st.dispatcher ? ", under the libxdp dispatcher" : ", alone", st.mtu);
+		printf("%s: attached, %s%s, MTU %u%s\n", name, mode_name(st.mode ? st.mode : ci->mode),
+		       st.dispatcher ? ", under the libxdp dispatcher" : ", alone", st.mtu,
+		       ci->flags & WEIR_IF_FRAGS ? ", frames in several buffers" : "");
 	if (!st.attached)
 		degraded(j, "%s: the program is not on the interface", name);
 	else if (st.mode == WEIR_MODE_GENERIC && wanted_auto(j, ci->name))
 		degraded(j,
-			 "%s: GENERIC MODE: the driver cannot run XDP natively, so packets pass through the "
-			 "network "
-			 "stack first and hits cost several times as much (`weir doctor -i %s` says more; "
-			 "--mode native refuses instead)",
-			 name, name);
+			 "%s: GENERIC MODE: the driver cannot run XDP natively%s, so packets pass through the "
+			 "network stack first and hits cost several times as much (`weir doctor -i %s` says "
+			 "more; --mode native refuses instead)",
+			 name, st.mtu > ONE_BUFFER_MTU ? " with so large an MTU" : "", name);
 	if (st.attached && !st.dispatcher)
 		note("%s: this kernel cannot run libxdp's dispatcher here: no other XDP program can join on "
 		     "it",

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "attach.h"
 #include "cmd.h"
 #include "session.h"
 
@@ -94,8 +95,10 @@ static void judge_iface(struct status *t, const struct weir_ctl_iface *ci, const
 			    "it back",
 			    iface_text(ci));
 	if (st->mtu != ci->mtu)
-		add_warning(t, "%s: the MTU was %u when loaded and is %u now: `weir reload` adapts",
-			    iface_text(ci), ci->mtu, st->mtu);
+		add_warning(t, "%s: the MTU was %u when loaded and is %u now: %s`weir reload` adapts", iface_text(ci),
+			    ci->mtu, st->mtu,
+			    st->mtu > ONE_BUFFER_MTU && st->mode == WEIR_MODE_NATIVE && !(ci->flags & WEIR_IF_FRAGS) ?
+				    "longer frames are LOST in the driver until " : "");
 }
 
 static void look_at_ifaces(struct status *t)
@@ -214,9 +217,10 @@ static void print_iface(const struct status *t, unsigned i)
 	else if (!st->attached)
 		printf("not attached\n");
 	else
-		printf("%s, %s, %s, MTU %u\n", mode_name(st->mode ? st->mode : ci->mode),
+		printf("%s, %s, %s, MTU %u%s\n", mode_name(st->mode ? st->mode : ci->mode),
 		       st->dispatcher ? "under the libxdp dispatcher" : "bare program, no dispatcher",
-		       st->egress ? "egress program on" : "no egress program", st->mtu);
+		       st->egress ? "egress program on" : "no egress program", st->mtu,
+		       ci->flags & WEIR_IF_FRAGS ? ", frames in several buffers" : "");
 }
 
 static void print_service(const struct weir_ctl_svc *cs)
@@ -277,6 +281,7 @@ static json_t *json_iface(const struct status *t, unsigned i)
 	json_object_set_new(doc, "dispatcher", known ? json_boolean(st->dispatcher) : json_null());
 	json_object_set_new(doc, "egress", known ? json_boolean(st->egress) : json_null());
 	json_object_set_new(doc, "mtu", json_integer(known && st->present ? st->mtu : ci->mtu));
+	json_object_set_new(doc, "frags", json_boolean(ci->flags & WEIR_IF_FRAGS));
 	return doc;
 }
 

@@ -303,6 +303,17 @@ int dp_iface_state(struct dataplane *dp, const struct weir_ctl_iface *ci, struct
 
 /* ---- taking away ------------------------------------------------------------------------------ */
 
+/* virtio_net of Linux 6.1 lets no program go while the MTU is one that it would not have taken it with. */
+static int cannot_take_off(const char *iface, int err)
+{
+	__u32 mtu = 0;
+
+	if (err == -EINVAL && !iface_mtu(iface, &mtu) && mtu > ONE_BUFFER_MTU)
+		return error(err, "%s: the driver lets the XDP program not go at an MTU of %u: `ip link set dev %s mtu 1500` first",
+			     iface, mtu, iface);
+	return error(err, "%s: taking the XDP program off: %s", iface, strerror(-err));
+}
+
 /* Takes our programs off every interface of this namespace. */
 static int detach_all(__u32 ctl_id, __u32 stats_id, const struct weir_ctl *ctl)
 {
@@ -314,7 +325,7 @@ static int detach_all(__u32 ctl_id, __u32 stats_id, const struct weir_ctl *ctl)
 		int e = attach_remove(i->if_index, ctl_id);
 
 		if (e && !err)
-			err = error(e, "%s: taking the XDP program off: %s", i->if_name, strerror(-e));
+			err = cannot_take_off(i->if_name, e);
 		for (int k = 0; ctl && k < WEIR_IFACES_MAX; k++)
 			clsact |= ctl->ifaces[k].ifindex == i->if_index && ctl->ifaces[k].flags & WEIR_IF_CLSACT;
 		attach_remove_egress(i->if_index, clsact, stats_id);

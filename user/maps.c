@@ -347,7 +347,6 @@ int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids
 	memset(out, 0, sizeof(*out));
 	out->hash_seed = ctl->hash_seed;
 	out->index_mask = ctl->index_buckets - 1;
-	out->slabs = ctl->slabs;
 	out->entries = ctl->hit_entries;
 	out->mtu = mtu;
 	for (unsigned i = 0; i < c->nservices; i++) {

@@ -57,7 +57,7 @@ struct weir_config {
 	__u64 hash_seed;
 	__u64 vip_seed;		/* see weir_vip_hash() */
 	__u32 index_mask;	/* buckets in hot_index - 1 */
-	__u32 slabs;		/* elements of hot_slabs */
+	__u32 frags;		/* 1: frames may come in several buffers (xdp.frags) */
 	__u32 entries;		/* hit counters per CPU; 0: no counters */
 	__u32 mtu;		/* of the interface */
 	__u32 nvips;
@@ -167,6 +167,7 @@ _Static_assert(sizeof(struct weir_count) == 16, "weir_count");
 #define WEIR_IF_DISPATCHER (1 << 0) /* runs under the libxdp dispatcher */
 #define WEIR_IF_CLSACT	   (1 << 1) /* the clsact qdisc is ours to remove */
 #define WEIR_IF_FALLBACK   (1 << 2) /* generic because the driver takes no native program */
+#define WEIR_IF_FRAGS	   (1 << 3) /* the program takes frames of several buffers, for a large MTU */
 
 struct weir_ctl_iface {
 	__u32 ifindex; /* 0: the place is free */

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define FRAME_MAX 3072
+#define FRAME_MAX 9100
 #define ETH_LEN   14
 
 struct flow {

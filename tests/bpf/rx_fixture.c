@@ -12,6 +12,7 @@
 #include "weir_tx.skel.h"
 
 __u64 rx_fixture_mac;
+bool rx_fixture_frags;
 
 struct rx_fixture {
 	struct maps maps;
@@ -30,12 +31,15 @@ static int load(struct rx_fixture *fx, unsigned mtu)
 		ids[i] = i;
 	err = maps_config(&cfg, fx->config, ids, maps_ctl(&fx->maps), mtu);
 	cfg.mac = rx_fixture_mac;
+	cfg.frags = rx_fixture_frags;
 	fx->rx = err ? NULL : weir_rx__open();
 	fx->tx = err ? NULL : weir_tx__open();
 	if (!fx->rx || !fx->tx)
 		return err ?: -errno;
 	memcpy((void *)&fx->rx->rodata->cfg, &cfg, sizeof(cfg));
 	memcpy((void *)&fx->tx->rodata->cfg, &cfg, sizeof(cfg));
+	if (cfg.frags)
+		bpf_program__set_flags(fx->rx->progs.weir_rx, BPF_F_XDP_HAS_FRAGS);
 	return maps_give(&fx->maps, fx->rx->obj) ?: maps_give(&fx->maps, fx->tx->obj) ?:
 	       weir_rx__load(fx->rx) ?: weir_tx__load(fx->tx);
 }

@@ -16,6 +16,8 @@ int rx_fixture_open(struct rx_fixture **out, unsigned capacity, unsigned long me
 int rx_fixture_open_yaml(struct rx_fixture **out, const char *yaml, unsigned mtu);
 /* The interface's MAC address for the next one opened, as in weir_config.mac; 0: any. */
 extern __u64 rx_fixture_mac;
+/* Whether the next one opened takes frames of several buffers. */
+extern bool rx_fixture_frags;
 void rx_fixture_close(struct rx_fixture *fx);
 const struct bpf_program *rx_fixture_prog(struct rx_fixture *fx);
 const struct bpf_program *rx_fixture_tx_prog(struct rx_fixture *fx);

@@ -47,7 +47,7 @@ struct item {
 struct outcome {
 	int reason;   /* -1: none or several */
 	int action;   /* XDP_* or TC_ACT_* */
-	__u8 b[4096]; /* the frame afterwards */
+	__u8 b[9216]; /* the frame afterwards */
 	size_t len;
 };
 

@@ -138,6 +138,11 @@ long bpf_xdp_adjust_tail(struct xdp_md *ctx, int delta)
 	return 0;
 }
 
+__u64 bpf_xdp_get_buff_len(struct xdp_md *ctx)
+{
+	return frame_len(ctx);
+}
+
 long bpf_xdp_load_bytes(struct xdp_md *ctx, __u32 off, void *to, __u32 len)
 {
 	if (off > 0xffff || len > 0xffff || off + len > frame_len(ctx))
@@ -658,7 +663,6 @@ static void configure(struct weir_config *c)
 {
 	c->hash_seed = the_ctl.hash_seed;
 	c->index_mask = BUCKETS - 1;
-	c->slabs = SLABS;
 	c->entries = ENTRIES;
 	c->mtu = 1500;
 	c->nvips = 2;

@@ -20,6 +20,7 @@ struct xdp_md;
 void *bpf_map_lookup_elem(void *map, const void *key);
 long bpf_xdp_adjust_head(struct xdp_md *ctx, int delta);
 long bpf_xdp_adjust_tail(struct xdp_md *ctx, int delta);
+__u64 bpf_xdp_get_buff_len(struct xdp_md *ctx);
 long bpf_xdp_load_bytes(struct xdp_md *ctx, __u32 off, void *to, __u32 len);
 long bpf_xdp_store_bytes(struct xdp_md *ctx, __u32 off, void *from, __u32 len);
 long bpf_csum_diff(__be32 *from, __u32 from_len, __be32 *to, __u32 to_len, __u32 seed);
