@@ -7,15 +7,13 @@
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <net/if.h>
-#include <net/if_arp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
+#include "nic.h"
 #include "tc.h"
 #include "weir_rx.skel.h"
 #include "weir_tx.skel.h"
@@ -335,15 +333,22 @@ static int attach_native(struct maps *m, struct weir_config *cfg, struct weir_ct
 
 /*
  * Drivers that can put a frame into several buffers take, with a large MTU, only a program that says it
- * can read such frames. That costs each packet a call, so it is asked for where it must be.
+ * can read such frames. That costs each packet a call, so it is asked for where it must be. *why is set
+ * for what the driver would take, and be wrong with.
  */
-static int attach_for_mtu(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci, const struct attached *old)
+static int attach_for_mtu(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci,
+			  const struct attached *old, const char **why)
 {
 	int err = -EINVAL, again;
 
+	if (nic_send_crashes(ci->name)) {
+		*why = "the first answer would crash the kernel: virtio_net has more queue pairs in use than there are "
+		       "CPUs, and none to spare (`weir doctor`; ethtool -L)";
+		return -EOPNOTSUPP;
+	}
 	if (ci->mtu <= ONE_BUFFER_MTU)
 		err = attach_native(m, cfg, ci, old, false);
-	if (!err || joins_nothing(err) || ci->mtu <= ETH_DATA_LEN)
+	if (!err || joins_nothing(err) || ci->mtu <= ETH_DATA_LEN || !nic_splits_frames(ci->name))
 		return err;
 	again = attach_native(m, cfg, ci, old, true);
 	return !again || joins_nothing(again) ? again : err;
@@ -360,13 +365,14 @@ static int attach_rx(struct maps *m, struct weir_config *cfg, struct weir_ctl_if
 		     __u32 ctl_id, const char **why)
 {
 	struct attached old = {}, now;
+	const char *refused = NULL;
 	int err = replace_id ? remove_from(ci->ifindex, replace_id, 1) : 0;
 
 	if (!err && replace_id)
 		err = attach_find(ci->ifindex, replace_id, &old);
 	if (!err)
 		err = ci->mode == WEIR_MODE_GENERIC ? attach_generic(m, cfg, ci, &old) :
-						      attach_for_mtu(m, cfg, ci, &old);
+						      attach_for_mtu(m, cfg, ci, &old, &refused);
 	if (err == -EBUSY || err == -EEXIST) {
 		*why = "another XDP program is attached that ours cannot join: without the libxdp dispatcher, in "
 		       "another mode, or, from Linux 6.12 on, by xdp-tools before 1.5.5 (see `xdp-loader status`)";
@@ -381,7 +387,9 @@ static int attach_rx(struct maps *m, struct weir_config *cfg, struct weir_ctl_if
 		ci->flags |= WEIR_IF_FALLBACK;
 	}
 	if (err) {
-		*why = ci->mode == WEIR_MODE_NATIVE && ci->mtu > ETH_DATA_LEN ?
+		*why = refused && ci->mode != WEIR_MODE_GENERIC ?
+			       refused :
+		       ci->mode == WEIR_MODE_NATIVE && ci->mtu > ETH_DATA_LEN ?
 			       "the driver takes no native XDP program at this MTU: lower it, or --mode generic" :
 		       ci->mode == WEIR_MODE_NATIVE ?
 			       "the driver takes no native XDP program (try --mode generic)" :
@@ -486,38 +494,4 @@ int attach_iface(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface 
 int attach_remove(int ifindex, __u32 ctl_id)
 {
 	return remove_from(ifindex, ctl_id, 0);
-}
-
-static int ask_iface(const char *name, unsigned long what, struct ifreq *ifr)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = 0;
-
-	if (fd < 0)
-		return -errno;
-	memset(ifr, 0, sizeof(*ifr));
-	strncpy(ifr->ifr_name, name, sizeof(ifr->ifr_name) - 1);
-	if (ioctl(fd, what, ifr))
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-int iface_mtu(const char *name, __u32 *mtu)
-{
-	struct ifreq ifr;
-	int err = ask_iface(name, SIOCGIFMTU, &ifr);
-
-	if (!err)
-		*mtu = ifr.ifr_mtu;
-	return err;
-}
-
-__u64 iface_mac(const char *name)
-{
-	struct ifreq ifr;
-	__u64 mac = 0;
-
-	if (!ask_iface(name, SIOCGIFHWADDR, &ifr) && ifr.ifr_hwaddr.sa_family == ARPHRD_ETHER)
-		memcpy(&mac, ifr.ifr_hwaddr.sa_data, 6);
-	return mac;
 }

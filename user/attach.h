@@ -39,15 +39,4 @@ void attach_remove_egress(int ifindex, bool clsact, __u32 stats_id);
 /* A map's kernel-wide number, 0 when it cannot be had. */
 __u32 map_id(int fd);
 
-/*
- * The largest MTU whose frames, with two VLAN tags, are sure to fit into one buffer: a page less head
- * room and skb_shared_info. virtio_net takes a program that reads one buffer only up to an MTU of 3,506
- * or 4,064 (its kernel's word), and then drops, without a word, every frame above 3,508 bytes.
- */
-#define ONE_BUFFER_MTU 3486
-
-int iface_mtu(const char *name, __u32 *mtu);
-/* The Ethernet address as in weir_config.mac; 0 when there is none. */
-__u64 iface_mac(const char *name);
-
 #endif

@@ -27,11 +27,12 @@
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
-#include "attach.h"
 #include "cmd.h"
+#include "nic.h"
 
 #define KERNEL_MAJOR      6
 #define KERNEL_MINOR      1
+#define DISPATCHER_PROGRAMS 10 /* of libxdp, at most */
 #define DISPATCHER_NAME   "xdp_dispatcher"
 #define OURS_NAME         "weir_rx"
 
@@ -48,6 +49,7 @@ struct doctor {
 	const char *section; /* the interface that checks are about; NULL: the host */
 	const char *heading; /* what was printed last */
 	bool capable;        /* has what loading takes: what is refused is refused by the kernel itself */
+	bool alone;          /* this kernel lets no program of ours run under libxdp's dispatcher */
 	int jited;           /* whether the trial program was compiled: 1, 0, or -1 not known */
 	unsigned count[VERDICTS];
 	json_t *checks; /* with --json */
@@ -443,6 +445,7 @@ static void check_dispatcher(struct doctor *d)
 	bool resize_refused;
 	int err = try_replace(&resize_refused);
 
+	d->alone = !err && resize_refused;
 	if (refused(d, err, OK) == UNKNOWN)
 		report(d, "dispatcher", UNKNOWN, "whether libxdp's dispatcher can run was not found out",
 		       "run weir doctor as root");
@@ -478,29 +481,6 @@ static const char *const native_drivers[] = {
 	"tsnep",         "tun",       "veth",         "vif",         "virtio_net",
 };
 
-static int iface_ioctl(const char *iface, unsigned long request, struct ifreq *ifr)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int err;
-
-	if (fd < 0)
-		return -errno;
-	snprintf(ifr->ifr_name, sizeof(ifr->ifr_name), "%s", iface);
-	err = ioctl(fd, request, ifr) ? -errno : 0;
-	close(fd);
-	return err;
-}
-
-static int driver_of(const char *iface, char *driver, size_t len)
-{
-	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
-	struct ifreq ifr = { .ifr_data = (void *)&info };
-	int err = iface_ioctl(iface, SIOCETHTOOL, &ifr);
-
-	snprintf(driver, len, "%.*s", (int)sizeof(info.driver), err ? "" : info.driver);
-	return err;
-}
-
 static bool is_native(const char *driver)
 {
 	for (size_t i = 0; i < sizeof(native_drivers) / sizeof(native_drivers[0]); i++) {
@@ -531,7 +511,7 @@ static void check_driver(struct doctor *d, const char *driver)
 static void check_mtu(struct doctor *d, const char *iface)
 {
 	struct ifreq ifr = {};
-	int err = iface_ioctl(iface, SIOCGIFMTU, &ifr);
+	int err = nic_ioctl(iface, SIOCGIFMTU, &ifr);
 
 	if (err)
 		report(d, "mtu", UNKNOWN, say("the MTU cannot be read: %s", strerror(-err)), NULL);
@@ -547,24 +527,26 @@ static void check_mtu(struct doctor *d, const char *iface)
 
 /* virtio_net gives each CPU a queue of its own for what XDP sends, if it has as many to spare
  * (virtnet_xdp_set() in Linux); else they share, with a lock. */
-static void check_queues(struct doctor *d, const char *iface, const char *driver)
+static void check_queues(struct doctor *d, const char *iface)
 {
-	struct ethtool_channels ch = { .cmd = ETHTOOL_GCHANNELS };
-	struct ifreq ifr = { .ifr_data = (void *)&ch };
-	unsigned cpus = libbpf_num_possible_cpus();
+	struct nic_queues q;
+	const char *fix;
 
-	if (strcmp(driver, "virtio_net") || iface_ioctl(iface, SIOCETHTOOL, &ifr))
+	if (nic_queues(iface, &q))
 		return;
-	if (ch.combined_count + cpus <= ch.max_combined)
-		report(d, "queues", OK, say("%u of %u pairs in use, enough to spare for XDP", ch.combined_count, ch.max_combined),
-		       NULL);
-	else
+	fix = q.max > q.cpus ? say("ethtool -L %s combined %u", iface, q.max - q.cpus) :
+			       say("give the virtual NIC %u queue pairs", 2 * q.cpus);
+	if (nic_queues_crash(&q))
+		report(d, "queues", WARNING,
+		       say("%u of %u pairs in use, more than there are CPUs and none to spare: Linux would crash with "
+			   "the first frame that a native program sends, so Weir does not run natively", q.used, q.max),
+		       fix);
+	else if (q.used + q.cpus > q.max)
 		report(d, "queues", INFO,
 		       say("%u of %u pairs in use: %u CPUs share them for what XDP sends, with locks, which is slower",
-			   ch.combined_count, ch.max_combined, cpus),
-		       ch.max_combined > cpus ?
-			       say("ethtool -L %s combined %u", iface, ch.max_combined - cpus) :
-			       say("give the virtual NIC %u queue pairs", 2 * cpus));
+			   q.used, q.max, q.cpus), fix);
+	else
+		report(d, "queues", OK, say("%u of %u pairs in use, enough to spare for XDP", q.used, q.max), NULL);
 }
 
 /* Whether `vlan` is a VLAN device on `iface`. Asked of VLAN drivers only: the ioctl loads a module. */
@@ -574,7 +556,7 @@ static bool is_vlan_on(const char *vlan, const char *iface)
 	char driver[64];
 	int fd, err;
 
-	if (driver_of(vlan, driver, sizeof(driver)) || strcmp(driver, "802.1Q VLAN Support"))
+	if (nic_driver(vlan, driver, sizeof(driver)) || strcmp(driver, "802.1Q VLAN Support"))
 		return false;
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -599,7 +581,7 @@ static void check_vlan(struct doctor *d, const char *iface)
 	if_freenameindex(all);
 	if (!*names)
 		return;
-	if (iface_ioctl(iface, SIOCETHTOOL, &ifr))
+	if (nic_ioctl(iface, SIOCETHTOOL, &ifr))
 		report(d, "vlan", INFO, say("VLANs on top:%s; whether tags are stripped is not known", names),
 		       NULL);
 	else if (flags.data & ETH_FLAG_RXVLAN)
@@ -626,6 +608,31 @@ static void program_name(__u32 id, char *name, size_t len)
 	close(fd);
 }
 
+static int programs_under_dispatcher(int ifindex)
+{
+	struct xdp_multiprog *mp = xdp_multiprog__get_from_ifindex(ifindex);
+	int n;
+
+	if (libxdp_get_error(mp))
+		return 0;
+	n = xdp_multiprog__program_count(mp);
+	xdp_multiprog__close(mp);
+	return n;
+}
+
+static void report_dispatcher(struct doctor *d, const char *iface, const char *what)
+{
+	if (d->alone)
+		report(d, "xdp_attached", WARNING,
+		       say("libxdp's dispatcher with programs of others (%s): on this kernel Weir's cannot join them", what),
+		       say("xdp-loader unload %s --all", iface));
+	else if (programs_under_dispatcher(if_nametoindex(iface)) >= DISPATCHER_PROGRAMS)
+		report(d, "xdp_attached", WARNING, say("libxdp's dispatcher (%s), which takes no more programs", what),
+		       say("xdp-loader status %s", iface));
+	else
+		report(d, "xdp_attached", OK, say("libxdp's dispatcher (%s): there is room for more", what), NULL);
+}
+
 static void report_attached(struct doctor *d, const char *iface, __u32 id, const char *mode)
 {
 	char name[BPF_OBJ_NAME_LEN];
@@ -634,8 +641,7 @@ static void report_attached(struct doctor *d, const char *iface, __u32 id, const
 	program_name(id, name, sizeof(name));
 	what = say("%s, program %u, %s mode", *name ? name : "name not known", id, mode);
 	if (!strcmp(name, DISPATCHER_NAME))
-		report(d, "xdp_attached", OK, say("libxdp's dispatcher (%s): there is room for more", what),
-		       NULL);
+		report_dispatcher(d, iface, what);
 	else if (!strcmp(name, OURS_NAME))
 		report(d, "xdp_attached", INFO, say("weir itself, without dispatcher (%s)", what), NULL);
 	else if (!*name)
@@ -645,7 +651,8 @@ static void report_attached(struct doctor *d, const char *iface, __u32 id, const
 		report(d, "xdp_attached", WARNING,
 		       say("another XDP program has the NIC to itself (%s): weir cannot be loaded here",
 			   what),
-		       say("ip link set dev %s xdp off, and load that program with xdp-loader", iface));
+		       d->alone ? say("ip link set dev %s xdp off", iface) :
+				  say("ip link set dev %s xdp off, and load that program with xdp-loader", iface));
 }
 
 static void check_attached(struct doctor *d, const char *iface, int ifindex)
@@ -680,14 +687,14 @@ static void check_iface(struct doctor *d, const char *iface)
 		report(d, "interface", MISSING, "there is no interface of this name", "ip link show");
 		return;
 	}
-	if (!iface_ioctl(iface, SIOCGIFFLAGS, &ifr) && !(ifr.ifr_flags & IFF_UP))
+	if (!nic_ioctl(iface, SIOCGIFFLAGS, &ifr) && !(ifr.ifr_flags & IFF_UP))
 		report(d, "interface", WARNING, "down", say("ip link set dev %s up", shown));
 	else
 		report(d, "interface", OK, "up", NULL);
-	driver_of(iface, driver, sizeof(driver));
+	nic_driver(iface, driver, sizeof(driver));
 	check_driver(d, driver);
 	check_mtu(d, iface);
-	check_queues(d, iface, driver);
+	check_queues(d, iface);
 	check_vlan(d, iface);
 	check_attached(d, iface, ifindex);
 }
@@ -700,7 +707,7 @@ static void check_all_ifaces(struct doctor *d)
 	for (struct if_nameindex *i = all; i && i->if_index; i++) {
 		struct ifreq ifr = {};
 
-		if (iface_ioctl(i->if_name, SIOCGIFFLAGS, &ifr) || !(ifr.ifr_flags & IFF_UP) ||
+		if (nic_ioctl(i->if_name, SIOCGIFFLAGS, &ifr) || !(ifr.ifr_flags & IFF_UP) ||
 		    (ifr.ifr_flags & IFF_LOOPBACK))
 			continue;
 		check_iface(d, i->if_name);

@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "attach.h"
 #include "cmd.h"
+#include "nic.h"
 #include "session.h"
 
 /* A load or a reload: they differ in three places. */
@@ -140,17 +140,11 @@ static void print_document(struct job *j, bool ok, const struct weir_ctl *ctl)
 
 /* ---- --dry-run -------------------------------------------------------------------------------- */
 
-/* By ioctl, not from /sys, which may show another network namespace. -1: no such interface. */
 static int mtu_of(const char *name)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
-	struct ifreq req = {0};
+	__u32 mtu;
 
-	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", name);
-	err = fd < 0 || ioctl(fd, SIOCGIFMTU, &req);
-	if (fd >= 0)
-		close(fd);
-	return err ? -1 : req.ifr_mtu;
+	return nic_mtu(name, &mtu) ? -1 : (int)mtu;
 }
 
 static bool dry_iface(struct job *j, const struct config_iface *iface)
@@ -242,7 +236,11 @@ static void report_iface(struct job *j, struct dataplane *dp, const struct weir_
 			 "%s: GENERIC MODE: the driver cannot run XDP natively%s, so packets pass through the "
 			 "network stack first and hits cost several times as much (`weir doctor -i %s` says "
 			 "more; --mode native refuses instead)",
-			 name, st.mtu > ONE_BUFFER_MTU ? " with so large an MTU" : "", name);
+			 name,
+			 nic_send_crashes(name)	     ? " with its queues as they are" :
+			 st.mtu > ONE_BUFFER_MTU     ? " with so large an MTU" :
+						       "",
+			 name);
 	if (st.attached && !st.dispatcher)
 		note("%s: this kernel cannot run libxdp's dispatcher here: no other XDP program can join on "
 		     "it",

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "attach.h"
 #include "cmd.h"
+#include "nic.h"
 #include "session.h"
 
 struct status {

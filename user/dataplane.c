@@ -24,6 +24,7 @@
 #include <xdp/libxdp.h>
 
 #include "attach.h"
+#include "nic.h"
 #include "weir/reason.h"
 
 #define MAPS_DIR WEIR_PIN_DIR "/maps"
@@ -298,7 +299,7 @@ int dp_iface_state(struct dataplane *dp, const struct weir_ctl_iface *ci, struct
 	st->dispatcher = a.dispatcher;
 	st->mode = a.mode;
 	st->egress = attach_egress(ci->ifindex, dp->stats_id);
-	return iface_mtu(ci->name, &st->mtu);
+	return nic_mtu(ci->name, &st->mtu);
 }
 
 /* ---- taking away ------------------------------------------------------------------------------ */
@@ -308,8 +309,8 @@ static int cannot_take_off(const char *iface, int err)
 {
 	__u32 mtu = 0;
 
-	if (err == -EINVAL && !iface_mtu(iface, &mtu) && mtu > ONE_BUFFER_MTU)
-		return error(err, "%s: the driver lets the XDP program not go at an MTU of %u: `ip link set dev %s mtu 1500` first",
+	if (err == -EINVAL && !nic_mtu(iface, &mtu) && mtu > ONE_BUFFER_MTU)
+		return error(err, "%s: the driver does not let the XDP program go at an MTU of %u: `ip link set dev %s mtu 1500` first",
 			     iface, mtu, iface);
 	return error(err, "%s: taking the XDP program off: %s", iface, strerror(-err));
 }
@@ -324,8 +325,10 @@ static int detach_all(__u32 ctl_id, __u32 stats_id, const struct weir_ctl *ctl)
 		bool clsact = false;
 		int e = attach_remove(i->if_index, ctl_id);
 
-		if (e && !err)
-			err = cannot_take_off(i->if_name, e);
+		if (e) { /* it goes on, and needs the egress program */
+			err = err ?: cannot_take_off(i->if_name, e);
+			continue;
+		}
 		for (int k = 0; ctl && k < WEIR_IFACES_MAX; k++)
 			clsact |= ctl->ifaces[k].ifindex == i->if_index && ctl->ifaces[k].flags & WEIR_IF_CLSACT;
 		attach_remove_egress(i->if_index, clsact, stats_id);
@@ -420,16 +423,24 @@ static void mark(struct maps *m, __u32 state)
 static int clear_all(void)
 {
 	struct maps m;
+	__u32 state = 0;
 	int err;
 
 	if (!maps_open(&m, MAPS_DIR, true)) {
-		if (!alive_elsewhere(maps_ctl(&m)))
+		if (!alive_elsewhere(maps_ctl(&m))) {
+			state = maps_ctl(&m)->state;
 			mark(&m, WEIR_STATE_UNLOADING);
+		}
 		maps_close(&m);
 	}
 	err = clear_dir(NEXT_DIR);
 	if (!err)
 		err = clear_dir(MAPS_DIR);
+	/* What could not be taken off goes on answering: status shall say of it what is true. */
+	if (err && state && !maps_open(&m, MAPS_DIR, true)) {
+		mark(&m, state);
+		maps_close(&m);
+	}
 	rmdir("/sys/fs/bpf/xdp"); /* libxdp's, which stays when others use it: it is not empty then */
 	if (!err && rmdir(WEIR_PIN_DIR) && errno != ENOENT)
 		err = error(-errno, "%s: %s", WEIR_PIN_DIR, strerror(errno));
@@ -507,7 +518,7 @@ static int find_iface(const char *name, __u32 mode, struct weir_ctl_iface *ci)
 		return error(-ENODEV, "interface %s: there is none of this name in this network namespace", name);
 	ci->mode = mode;
 	snprintf(ci->name, sizeof(ci->name), "%s", name);
-	return iface_mtu(name, &ci->mtu) ? error(-ENODEV, "interface %s: its MTU cannot be read", name) : 0;
+	return nic_mtu(name, &ci->mtu) ? error(-ENODEV, "interface %s: its MTU cannot be read", name) : 0;
 }
 
 /* The interfaces to attach to, in the order of the configuration. */
@@ -535,7 +546,7 @@ static int attach_one(struct maps *m, const struct config *c, const __u8 *ids, s
 	if (err) {
 		error(err, "preparing the programs: %s", strerror(-err));
 	} else {
-		cfg->mac = iface_mac(ci->name);
+		cfg->mac = nic_mac(ci->name);
 		err = attach_iface(m, cfg, ci, replace_id, &why);
 	}
 	if (err && *why)
@@ -994,9 +1005,9 @@ static void loaded_ifaces(const struct weir_ctl *ctl, struct weir_ctl_iface *out
 	int n = 0;
 
 	for (int i = 0; i < WEIR_IFACES_MAX; i++) {
-		if (ctl->ifaces[i].ifindex && !iface_mtu(ctl->ifaces[i].name, &(__u32){ 0 })) {
+		if (ctl->ifaces[i].ifindex && !nic_mtu(ctl->ifaces[i].name, &(__u32){ 0 })) {
 			out[n] = ctl->ifaces[i];
-			iface_mtu(out[n].name, &out[n].mtu);
+			nic_mtu(out[n].name, &out[n].mtu);
 			n++;
 		}
 	}
