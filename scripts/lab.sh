@@ -40,6 +40,16 @@ LAB_DIR=${LAB_DIR:-}
 declare -A LAB_PIDS=()
 TAP_COUNT=0
 TAP_FAILED=0
+# A guest without KVM: seconds pass in which nothing is wrong, and loading a program takes some.
+! grep -q 'TCG CPU' /proc/cpuinfo && SLOWER=1 || SLOWER=8
+
+# How often to repeat what is to be repeated this many times: a quarter of that, but at least twice, where it
+# would take minutes.
+rounds() # HOW-OFTEN
+{
+	local few=$((($1 + 3) / 4))
+	[ $SLOWER = 1 ] && echo "$1" || echo $((few < 2 ? 2 : few))
+}
 
 ### TAP: one line a test, the details of a failure as comments before it.
 
@@ -262,21 +272,23 @@ lab_native_peer() # NS IF
 # Waits until something listens on the port, 5 seconds at most.
 lab_wait_port() # NS PORT [tcp|udp]
 {
-	local proto=-t i
+	local proto=-t
 	[ "${3:-tcp}" = tcp ] || proto=-u
 
-	for ((i = 0; i < 250; i++)); do
-		[ -z "$(lab_in "$1" ss -Hln $proto "sport = :$2")" ] || return 0
-		sleep 0.02
-	done
+	lab_wait_for 5 lab_listens "$1" $proto "$2" && return
 	tap_note "nothing listens on ${3:-tcp} port $2 in $1" >&2
 	return 1
 }
 
-# Waits until the command succeeds, SECONDS at most.
+lab_listens() # NS -t|-u PORT
+{
+	[ -n "$(lab_in "$1" ss -Hln "$2" "sport = :$3")" ]
+}
+
+# Waits until the command succeeds, SECONDS at most, and more of them in an emulated machine.
 lab_wait_for() # SECONDS COMMAND...
 {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1 * SLOWER))
 	shift
 
 	until "$@" >/dev/null 2>&1; do

@@ -9,6 +9,7 @@
 NET_DIR=$LAB_ROOT/tests/net
 YAML=/run/lab/weir.yaml
 MEMCACHED=10.7.0.1:11211
+REPLY_S=$((1 * SLOWER)) # how long a reply that should come may take
 
 # client: 10.7.0.2 and fd07::2, server: 10.7.0.1 and fd07::1, with memcached.
 net_start() # the script's "$@"
@@ -55,7 +56,7 @@ weir_load() # ARGUMENT...
 # Each reply on a line, as client.py prints it.
 ask() # REQUEST...
 {
-	lab_in client python3 "$NET_DIR/client.py" ${ASK_FROM:+--source "$ASK_FROM"} --timeout "${ASK_TIMEOUT:-1}" \
+	lab_in client python3 "$NET_DIR/client.py" ${ASK_FROM:+--source "$ASK_FROM"} --timeout "${ASK_TIMEOUT:-$REPLY_S}" \
 		ask "${ASK_TO:-$MEMCACHED}" "$@"
 }
 

@@ -12,7 +12,7 @@ ip -n server route add 10.8.0.0/24 dev eth0
 
 net_yaml >$YAML
 tap_ok "weir is loaded" weir_load
-tell 'set one 5 0 3' 'ONE' 'set two 0 100 3' 'TWO' 'set three 4294967295 0 0' '' 'set cold 0 0 4' 'cold' >stored
+tell 'set one 5 0 3' 'ONE' 'set two 0 200 3' 'TWO' 'set three 4294967295 0 0' '' 'set cold 0 0 4' 'cold' >stored
 tap_is "memcached holds four keys" "$(tr '\n' ' ' <stored)" "STORED STORED STORED STORED "
 
 ### Lists
@@ -36,7 +36,7 @@ tap_counts "a miss is answered by the origin" miss 2 ask 'get cold' 'mg nowhere 
 tap_is "  with what it has" "$OUT" 'VALUE cold 0 4\r\ncold\r\nEND\r\n
 EN\r\n'
 tap_is "an item's own end is the copy's" \
-	"$(of_json "90 < d['ttl_seconds'] <= 99" weir cache get two --json)" true
+	"$(of_json "100 < d['ttl_seconds'] <= 199" weir cache get two --json)" true
 
 printf 'csv,plain\n"q,1","a ""quoted"", value",60,7\r\n"two lines","x"\n' >bad.csv
 tap_fails "a CSV list with a bad line: status 1" 1 weir cache warm bad.csv
@@ -49,7 +49,7 @@ printf 'cold,new\nno value\n' >strict.csv
 tap_fails "--strict with a bad line: status 1" 1 weir cache warm --strict --format csv strict.csv
 tap_counts "  and nothing was changed" miss 1 ask 'get cold'
 
-printf '%s\n' '{"key": "j1", "value": "caf\u00e9", "flags": 3}' '{"key": "j2", "value_base64": "AP8NCg==", "ttl": 30}' \
+printf '%s\n' '{"key": "j1", "value": "caf\u00e9", "flags": 3}' '{"key": "j2", "value_base64": "AP8NCg==", "ttl": 300}' \
 	>hot.jsonl
 tap_ok "a JSON Lines list is loaded" weir cache warm hot.jsonl
 tap_is "  its text and its bytes" "$(ask 'get j1' 'get j2')" 'VALUE j1 3 5\r\ncaf\xc3\xa9\r\nEND\r\n
@@ -152,7 +152,7 @@ warm_on()
 lab_bg warm warm_on
 sleep 0.3
 before=$(reason hit)
-coherent=$(lab_in client python3 "$NET_DIR/client.py" coherent $MEMCACHED 2000 8)
+coherent=$(lab_in client python3 "$NET_DIR/client.py" --timeout "$REPLY_S" coherent $MEMCACHED 2000 8)
 tap_result "no read ever gives less than the last acknowledged write, while a list is warmed all the time" $?
 tap_note "$coherent"
 hits=$(($(reason hit) - before))
@@ -209,10 +209,11 @@ tap_fails "one that is longer than a datagram is refused: status 1" 1 weir cache
 
 ### Time
 
-weir cache put short lived --ttl 1s >/dev/null
-printf 'listed,value,1\n' | weir cache warm -q - >/dev/null
+life=$((SLOWER + 1)) # seconds
+weir cache put short lived --ttl ${life}s >/dev/null
+printf "listed,value,$life\n" | weir cache warm -q - >/dev/null
 tap_counts "a key hits while it lives" hit 2 ask 'get short' 'get listed'
-sleep 1.1
+sleep $life.1
 tap_counts "a key is the origin's when its time is over" expired 2 ask 'get short' 'get listed'
 tap_is "  which is asked then" "$OUT" 'END\r\n
 END\r\n'

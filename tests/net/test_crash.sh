@@ -28,18 +28,21 @@ took() # ARGUMENT...
 	echo $(((${EPOCHREALTIME/./} - t) / 1000 + 1))
 }
 
-# Kills the command at RUNS moments spread over its time; afterwards CHECK must succeed.
+# Kills the command at RUNS moments spread over its time, other ones each time this test runs; afterwards
+# CHECK must succeed.
 kill_often() # RUNS PREPARE CHECK ARGUMENT...
 {
-	local runs=$1 prepare=$2 check=$3 i ms bad=0 killed=0
+	local runs prepare=$2 check=$3 i ms at bad=0 killed=0
+	runs=$(rounds "$1")
 	shift 3
 	$prepare >/dev/null 2>&1
 	ms=$(took "$@")
 	for ((i = 0; i < runs; i++)); do
 		$prepare >prepare.out 2>&1 || { echo "preparing: $(cat prepare.out)"; bad=1; }
-		killed_after $((1 + i * ms / runs)) "$@"
+		at=$((1 + (i * ms + RANDOM % ms) / runs))
+		killed_after $at "$@"
 		[ $? != 137 ] || killed=$((killed + 1))
-		$check >check.out 2>&1 || { echo "killed after $((1 + i * ms / runs)) ms: $(cat check.out)"; bad=1; }
+		$check >check.out 2>&1 || { echo "killed after $at ms: $(cat check.out)"; bad=1; }
 	done
 	echo "$killed of $runs were killed, of $ms ms"
 	[ $bad = 0 ] && [ $killed -gt 0 ]
@@ -84,7 +87,7 @@ tap_ok "cache warm killed anywhere: the next one works" kill_often 20 emptied wa
 # Slots that were replaced and not yet freed are found again: the hot set does not leak full.
 usage() { of_json "d['cache']['used_bytes']" weir status --json; }
 before=$(usage)
-for i in {1..20}; do
+for ((i = 1; i <= $(rounds 20); i++)); do
 	sed "s/value/other$i/" hot.csv >changed.csv
 	killed_after $((2 + i)) cache warm -q changed.csv
 done

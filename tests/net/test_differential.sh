@@ -66,7 +66,7 @@ compare() # SENTENCE PERCENT ARGUMENT-OF-differential...
 		[ $((hits * 100)) -ge $((${sent:-0} * percent + 1)) ]
 }
 
-count=${COUNT:-2000}
+count=${COUNT:-$(rounds 2000)}
 compare "IPv4: lookups are answered as memcached answers them" \
 	15 reads "${SEED:-}" "$count" 10.7.0.1 10.7.0.3
 compare "IPv6: lookups are answered as memcached answers them" \

@@ -14,7 +14,7 @@ files()
 each_names_its_licence()
 {
 	local bad
-	bad=$(files | grep -E '(\.([chy]|sh|py|clang-format)|Makefile)$|^scripts/|^\.ci/' |
+	bad=$(files | grep -E '(\.([chy]|sh|py|clang-format)|Makefile)$|^scripts/|^\.ci/|^vm/[a-z]+$|^vm/guest/[a-z]+$' |
 		xargs -d '\n' grep -L 'SPDX-License-Identifier: GPL-2.0-only' --)
 	[ -z "$bad" ] || { echo "$bad"; return 1; }
 }
