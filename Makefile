@@ -71,7 +71,8 @@ BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ibpf $(if $(fi
 ### Targets for people
 
 .DEFAULT_GOAL := all
-.PHONY: all deps check demo bench fuzz verifier-stats install uninstall clean help test-programs FORCE
+.PHONY: all deps deps-vm check demo bench fuzz verifier-stats vm-check vm-shell vm-demo kernels-table \
+	install uninstall clean help test-programs FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -80,9 +81,13 @@ all: $B/weir $(BPF_OBJS) ## build the weir command and its BPF programs (the def
 deps: ## install the Debian packages that are missing
 	@scripts/deps
 
+deps-vm:
+	@scripts/deps --vm
+
 # The tests, in the order in which they run; `make check TESTS='tests/bpf/*'` runs some.
 ALL_TESTS = $(addsuffix .c,$(USER_TESTS)) $(wildcard tests/user/*.sh) $(addsuffix .c,$(BPF_TESTS)) \
-	scripts/verifier-stats $(patsubst %,tests/fuzz/%.c,$(FUZZERS)) $(wildcard tests/net/test_*.sh)
+	scripts/verifier-stats $(patsubst %,tests/fuzz/%.c,$(FUZZERS)) $(wildcard tests/net/test_*.sh) \
+	$(wildcard tests/vm/test_*.sh)
 TESTS ?= $(ALL_TESTS)
 SELECTED = $(filter $(ALL_TESTS),$(wildcard $(TESTS)))
 PROGRAMS = $(foreach t,$(SELECTED),$(call programs,$t))
@@ -91,7 +96,7 @@ programs = $(if $(filter tests/user/%.c,$1),$B/asan/$(1:.c=) $B/$(1:.c=), \
 	   $(if $(filter %.c,$1),$B/$(1:.c=),$1)))
 
 # Whatever does not build, the rest is tested all the same.
-check: deps ## build everything and run all tests; TESTS='tests/bpf/*' runs some
+check: deps-vm ## build everything and run all tests; TESTS='tests/bpf/*' runs some
 	$(if $(PROGRAMS),,$(error no test matches TESTS='$(TESTS)'))
 	@status=0; $(MAKE) -k test-programs || status=$$?; \
 	scripts/run-tests --build-status $$status $(PROGRAMS)
@@ -115,6 +120,27 @@ fuzz: deps ## fuzz each target for FUZZ_SECONDS (600)
 
 verifier-stats: $(BPF_OBJS) $(VERIFIER_STATS) ## record the verifier's counts in docs/verifier.txt
 	@scripts/verifier-stats --update
+
+### Virtual machines; KERNEL is a name in vm/kernels.txt, or the path of a bzImage
+
+# What a guest gets: tests and benches, and the objects they load.
+GUEST_PROGRAMS = all $(BPF_TESTS:%=$B/%) $(TEST_BPF_OBJS) $(VERIFIER_STATS) $(BENCHES:%=$B/bench/%)
+
+vm-check: deps-vm ## the bpf and net suites, and tests of NICs, on each kernel of vm/kernels.txt or KERNEL
+	@$(MAKE) $(GUEST_PROGRAMS)
+	@vm/check $(if $(KERNEL),--kernel $(KERNEL))
+
+vm-shell: deps-vm ## an interactive guest with weir on its NIC; Ctrl-] leaves
+	@$(MAKE) $(GUEST_PROGRAMS)
+	@vm/run.sh $(or $(KERNEL),$(shell vm/kernel.sh --list | head -1)) --nic hub=lan --nic hub=lan \
+		--shell -- . vm/guest/stage
+
+vm-demo: deps-vm ## guests as client, edge host and backend, on virtio NICs
+	@$(MAKE) $(GUEST_PROGRAMS)
+	@vm/demo.sh $(KERNEL)
+
+kernels-table: ## write docs/kernels.md from what the last vm-check found
+	@scripts/kernels-table
 
 MAN_PAGES = $(wildcard docs/*.[1-9])
 installed_page = $(SHARE)/man/man$(subst .,,$(suffix $1))/$(notdir $1)

@@ -3,6 +3,8 @@
  * One key is rewritten as fast as the writer can, while packets ask for it: every reply must be one
  * version as a whole. A value proves itself: its length and each of its bytes follow from the
  * version number in front.
+ *
+ * vm: --cpus 2
  */
 #include <pthread.h>
 #include <stdatomic.h>
