@@ -86,7 +86,7 @@ private_apt() # COMMAND ARGUMENT...
 		-o "Dir::Cache=$APT" -o "Dir::Cache::archives=$APT/archives" \
 		-o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3 \
 		-o Acquire::AllowInsecureRepositories=false -o APT::Get::AllowUnauthenticated=false \
-		-o APT::Update::Post-Invoke-Success::= -o APT::Update::Post-Invoke::= "$@"
+		-o APT::Update::Error-Mode=any -o APT::Update::Post-Invoke-Success::= -o APT::Update::Post-Invoke::= "$@"
 }
 
 prepare_apt() # SUITES
