@@ -40,6 +40,7 @@ choose_accelerator() # BZIMAGE
 		args+=(-accel kvm -cpu host)
 	else
 		# Of translated code a guest would keep up to 1 GiB.
-		args+=(-accel "tcg,thread=multi,tb-size=256" -cpu max)
+		# One thread for all CPUs: with more, a CPU may run into code that another is patching ("Oops: int3").
+		args+=(-accel "tcg,thread=single,tb-size=256" -cpu max)
 	fi
 }
