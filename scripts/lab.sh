@@ -209,6 +209,11 @@ lab_link() # NS1 IF1 NS2 IF2 [QUEUES]
 	ip -n "$1" link set "$2" up && ip -n "$3" link set "$4" up || lab_die "cannot bring up $2, $4"
 }
 
+lab_mac() # NS IF
+{
+	ip -n "$1" -br link show dev "$2" | awk '{ print $3 }'
+}
+
 lab_addr() # NS IF CIDR...
 {
 	local ns=$1 dev=$2 cidr nodad

@@ -22,8 +22,6 @@
 #define TC_HANDLE   0x7765
 #define TC_PRIORITY 0x7765
 
-#define MAX_DISPATCHER_ACTIONS 10 /* of libxdp's dispatcher */
-
 /* ---- whose program ---------------------------------------------------------------------------- */
 
 static bool uses_map(int prog_fd, __u32 map_id)
@@ -265,7 +263,7 @@ static int remove_from(int ifindex, __u32 ctl_id, int keep)
 	struct attached a;
 	int err = 0;
 
-	for (int i = 0; i < MAX_DISPATCHER_ACTIONS && !err; i++) {
+	for (int i = 0; i < DISPATCHER_PROGRAMS && !err; i++) {
 		err = find_nth(ifindex, ctl_id, keep, &a);
 		if (err || !a.prog_id)
 			return err;
@@ -361,6 +359,15 @@ static int attach_generic(struct maps *m, struct weir_config *cfg, struct weir_c
 	return attach_mode(m, cfg, ci, old, WEIR_MODE_GENERIC);
 }
 
+static const char *why_not(const struct weir_ctl_iface *ci)
+{
+	if (ci->mode != WEIR_MODE_NATIVE)
+		return "attaching the XDP program failed (WEIR_DEBUG=1 shows libbpf's log)";
+	if (ci->mtu > ETH_DATA_LEN)
+		return "the driver takes no native XDP program at this MTU: lower it, or --mode generic";
+	return "the driver takes no native XDP program (try --mode generic)";
+}
+
 static int attach_rx(struct maps *m, struct weir_config *cfg, struct weir_ctl_iface *ci, __u32 replace_id,
 		     __u32 ctl_id, const char **why)
 {
@@ -387,13 +394,7 @@ static int attach_rx(struct maps *m, struct weir_config *cfg, struct weir_ctl_if
 		ci->flags |= WEIR_IF_FALLBACK;
 	}
 	if (err) {
-		*why = refused && ci->mode != WEIR_MODE_GENERIC ?
-			       refused :
-		       ci->mode == WEIR_MODE_NATIVE && ci->mtu > ETH_DATA_LEN ?
-			       "the driver takes no native XDP program at this MTU: lower it, or --mode generic" :
-		       ci->mode == WEIR_MODE_NATIVE ?
-			       "the driver takes no native XDP program (try --mode generic)" :
-			       "attaching the XDP program failed (WEIR_DEBUG=1 shows libbpf's log)";
+		*why = refused ?: why_not(ci);
 		return err;
 	}
 	err = attach_find(ci->ifindex, ctl_id, &now);
@@ -435,7 +436,7 @@ static void remove_pinned(const char *dir, __u32 ctl_id)
 {
 	char prog[512], link[512];
 
-	for (int i = 0; i < MAX_DISPATCHER_ACTIONS; i++) {
+	for (int i = 0; i < DISPATCHER_PROGRAMS; i++) {
 		snprintf(prog, sizeof(prog), "%s/prog%d-prog", dir, i);
 		snprintf(link, sizeof(link), "%s/prog%d-link", dir, i);
 		if (!pinned_ours(prog, link, ctl_id))

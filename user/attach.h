@@ -9,6 +9,8 @@
 #include "dataplane.h"
 #include "maps.h"
 
+#define DISPATCHER_PROGRAMS 10 /* that libxdp's dispatcher holds at most */
+
 /* Our receive program on an interface. */
 struct attached {
 	__u32 prog_id; /* 0: not there */

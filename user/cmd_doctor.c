@@ -27,12 +27,12 @@
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
+#include "attach.h"
 #include "cmd.h"
 #include "nic.h"
 
 #define KERNEL_MAJOR      6
 #define KERNEL_MINOR      1
-#define DISPATCHER_PROGRAMS 10 /* of libxdp, at most */
 #define DISPATCHER_NAME   "xdp_dispatcher"
 #define OURS_NAME         "weir_rx"
 
@@ -510,19 +510,19 @@ static void check_driver(struct doctor *d, const char *driver)
 
 static void check_mtu(struct doctor *d, const char *iface)
 {
-	struct ifreq ifr = {};
-	int err = nic_ioctl(iface, SIOCGIFMTU, &ifr);
+	__u32 mtu;
+	int err = nic_mtu(iface, &mtu);
 
 	if (err)
 		report(d, "mtu", UNKNOWN, say("the MTU cannot be read: %s", strerror(-err)), NULL);
-	else if (ifr.ifr_mtu > ONE_BUFFER_MTU)
+	else if (mtu > ONE_BUFFER_MTU)
 		report(d, "mtu", INFO,
-		       say("MTU %d: beyond %d, native XDP needs a driver that takes frames in several buffers", ifr.ifr_mtu,
+		       say("MTU %u: beyond %d, native XDP needs a driver that takes frames in several buffers", mtu,
 			   ONE_BUFFER_MTU),
 		       say("if `weir load` falls back to generic mode: ip link set dev %s mtu %d", iface,
 			   ONE_BUFFER_MTU));
 	else
-		report(d, "mtu", OK, say("MTU %d", ifr.ifr_mtu), NULL);
+		report(d, "mtu", OK, say("MTU %u", mtu), NULL);
 }
 
 /* virtio_net gives each CPU a queue of its own for what XDP sends, if it has as many to spare

@@ -6,8 +6,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cmd.h"
@@ -140,22 +138,16 @@ static void print_document(struct job *j, bool ok, const struct weir_ctl *ctl)
 
 /* ---- --dry-run -------------------------------------------------------------------------------- */
 
-static int mtu_of(const char *name)
-{
-	__u32 mtu;
-
-	return nic_mtu(name, &mtu) ? -1 : (int)mtu;
-}
-
 static bool dry_iface(struct job *j, const struct config_iface *iface)
 {
-	int mtu = mtu_of(iface->name);
+	__u32 mtu = 0;
+	bool there = !nic_mtu(iface->name, &mtu);
 	json_t *doc =
 		json_pack("{s:s, s:s}", "name", iface_text(iface->name), "mode", mode_name(iface->mode));
 
-	json_object_set_new(doc, "mtu", mtu < 0 ? json_null() : json_integer(mtu));
+	json_object_set_new(doc, "mtu", there ? json_integer(mtu) : json_null());
 	json_array_append_new(j->ifaces, doc);
-	if (mtu < 0) {
+	if (!there) {
 		fail(EXIT_FAILED, "%s: there is no interface '%s' here", j->kind, iface->name);
 		return false;
 	}

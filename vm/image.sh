@@ -27,14 +27,19 @@ libraries_of() # FILE...
 canonical() # < PATHS
 {
 	sed -E 's,^/(bin|sbin|lib|lib32|lib64|libx32)/,/usr/\1/,' | sort -u | tee >(xargs -r -d '\n' realpath -q --) |
-		cat | sort -u
+		sort -u
+}
+
+guest_packages()
+{
+	grep -v '^#' "$VM_DIR/guest/packages.txt"
 }
 
 # Everything of the packages that a program might read.
 package_files()
 {
 	local packages missing
-	mapfile -t packages < <(grep -v '^#' "$VM_DIR/guest/packages.txt")
+	mapfile -t packages < <(guest_packages)
 	missing=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2>&1 | grep -v '^installed ')
 	[ -z "$missing" ] || vm_die "packages of the guest are not installed here (scripts/deps --vm installs them):" \
 		"$missing"
@@ -79,7 +84,7 @@ build_root()
 {
 	local key tmp
 	key=$({ cat "$VM_DIR"/guest/{packages.txt,init,serve} "$VM_DIR/image.sh"
-		dpkg-query -W -f '${Package} ${Version}\n' $(grep -v '^#' "$VM_DIR/guest/packages.txt") libc6; } 2>/dev/null |
+		dpkg-query -W -f '${Package} ${Version}\n' $(guest_packages) libc6; } 2>/dev/null |
 		sha256sum | cut -c1-16)
 	ROOT_CPIO=$VM_CACHE/root-$key.cpio
 	if [ -s "$ROOT_CPIO" ]; then
@@ -105,9 +110,10 @@ module_files() # MODULES-DIRECTORY
 	grep -E "/($names)\.ko(\.[a-z]+)?:" "$1/modules.dep" | tr -d : | tr ' ' '\n' | sort -u
 }
 
-lay_out_modules() # KERNEL-DIRECTORY RELEASE ROOT
+# Into DIRECTORY/usr; all modules, linked, stand in DIRECTORY.all.
+lay_out_modules() # KERNEL-DIRECTORY RELEASE DIRECTORY
 {
-	local to=$3/lib/modules/$2 f
+	local to=$3/usr/lib/modules/$2 f
 	mkdir -p "$to" "$3.all/lib/modules"
 	# Debian's packages come without modules.dep.
 	cp -rsL "$(realpath "$1/modules")" "$3.all/lib/modules/$2"
@@ -121,7 +127,7 @@ lay_out_modules() # KERNEL-DIRECTORY RELEASE ROOT
 		esac || vm_die "cannot unpack $f"
 	done
 	cp "$1"/modules/modules.{builtin,builtin.modinfo,order} "$to" 2>/dev/null
-	depmod -b "$3" "$2"
+	depmod -b "$3/usr" "$2"
 }
 
 # Sets MODULES_CPIO: "" when the kernel comes without modules.
@@ -137,7 +143,6 @@ build_modules() # KERNEL-DIRECTORY
 	say "packing the modules of $release"
 	tmp=$(mktemp -d "$VM_CACHE/.modules.XXXXXX")
 	lay_out_modules "$1" "$release" "$tmp/root"
-	mkdir -p "$tmp/root/usr" && mv "$tmp/root/lib" "$tmp/root/usr/lib"
 	archive "$tmp/root" "$MODULES_CPIO"
 	rm -rf "$tmp"
 }

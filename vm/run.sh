@@ -109,13 +109,7 @@ option() # OPTION VALUE
 	--nic) nics+=("$2") ;;
 	--put) puts+=("$2") ;;
 	--env) envs+=("$2") ;;
-	--out) out=$2 ;;
-	--timeout) timeout=$2 ;;
-	--cpus) cpus=$2 ;;
-	--memory) memory=$2 ;;
-	--name) name=$2 ;;
-	--append) append=$2 ;;
-	--serve) serve=$2 ;;
+	*) printf -v "${1#--}" %s "$2" ;;
 	esac
 }
 

@@ -97,3 +97,12 @@ nic_counts() # IF rx|tx COUNTER: one number a queue
 	lab_in server ethtool -S "$1" |
 		awk -v name="^$2(_queue_)?[0-9]+_$3:\$" '$1 ~ name { printf "%s%s", sep, $2; sep = " " }'
 }
+
+nic_sum() # IF rx|tx COUNTER
+{
+	local n=0 i
+	for i in $(nic_counts "$@"); do
+		n=$((n + i))
+	done
+	echo $n
+}

@@ -120,7 +120,7 @@ weir unload -q >/dev/null
 padded() # REQUEST
 {
 	local mac
-	mac=$(ip -n server -br link show dev eth0 | awk '{ print $3 }')
+	mac=$(lab_mac server eth0)
 	lab_in client python3 - "$NET_DIR" "$mac" "$1" <<-'END'
 		import socket, struct, sys
 		sys.path.insert(0, sys.argv[1])

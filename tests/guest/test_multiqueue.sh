@@ -101,15 +101,6 @@ at_work() # IF rx|tx COUNTER
 	nic_counts "$@" | tr ' ' '\n' | grep -cv '^0$'
 }
 
-sum_of() # IF rx|tx COUNTER
-{
-	local n=0 i
-	for i in $(nic_counts "$@"); do
-		n=$((n + i))
-	done
-	echo $n
-}
-
 # A regular expression for how the driver tells of too few queues.
 LOCKED='XDP request [0-9]+ queues but max is [0-9]+'
 
@@ -152,7 +143,7 @@ mg one v s -> VA 3 s3~ONE~ 320'
 	tap_is "  the reasons add up to what was sent" "$(reasons_since)" "hit=640 miss=640"
 	hits=$((hits + 640))
 	tap_is "  the driver sent each hit, and dropped nothing" \
-		"$(sum_of $nic rx xdp_tx) $(sum_of $nic rx drops) $(sum_of $nic tx xdp_tx_drops)" "640 0 0"
+		"$(nic_sum $nic rx xdp_tx) $(nic_sum $nic rx drops) $(nic_sum $nic tx xdp_tx_drops)" "640 0 0"
 	tap_note "received by queue: $(nic_counts $nic rx xdp_packets); sent: $(nic_counts $nic tx xdp_tx)"
 	used=$(at_work $nic rx xdp_tx)
 	tap_ok "  hits came in on several queues, at the least $queues: $used" test "$used" -ge "$queues"

@@ -58,18 +58,6 @@ print(sum(counts), "on several queues" if sum(c > 0 for c in counts) > 1 else "o
 	done | bpftool batch file - >/dev/null
 }
 
-# The sum over the queues of a counter of the driver's: rx_queue_0_xdp_tx, or rx0_xdp_tx from 6.10 on.
-driver_counts() # DEV rx|tx NAME
-{
-	lab_in server ethtool -S "$1" |
-		awk -v re="^ *$2(_queue_)?[0-9]+_$3:" '$0 ~ re { n += $2 } END { print n + 0 }'
-}
-
-mac() # NS DEV
-{
-	ip -n "$1" -o link show "$2" | sed 's,.*link/ether \([^ ]*\).*,\1,'
-}
-
 # Two hosts on one network, with the server as a wire between them. Neighbours are set: their answers do not
 # pass where only one direction is redirected. Drivers count what hosts say by themselves, by_queue does not.
 make_wire()
@@ -78,8 +66,8 @@ make_wire()
 	ip -n client link set dev eth1 netns far && ip -n far link set dev eth1 up ||
 		lab_die "cannot move eth1"
 	lab_addr far eth1 10.7.0.3/24
-	ip -n client neigh replace 10.7.0.3 lladdr "$(mac far eth1)" dev eth0 nud permanent
-	ip -n far neigh replace 10.7.0.2 lladdr "$(mac client eth0)" dev eth1 nud permanent
+	ip -n client neigh replace 10.7.0.3 lladdr "$(lab_mac far eth1)" dev eth0 nud permanent
+	ip -n far neigh replace 10.7.0.2 lladdr "$(lab_mac client eth0)" dev eth1 nud permanent
 	ip -n server link set dev eth0 promisc on
 	ip -n server link set dev eth1 promisc on
 }
@@ -87,12 +75,12 @@ make_wire()
 sends_back() # DEV HOST QUEUES
 {
 	local before
-	before=$(driver_counts "$1" tx xdp_tx)
+	before=$(nic_sum "$1" tx xdp_tx)
 	tap_ok "$1: a native program that sends back" attach "$1" xdp_back
 	tap_is "  all come back by XDP_TX" "$(stream client back "$2")" "$N of $N"
 	tap_is "  from where they came in" "$(by_queue "$1")" "$N $3"
-	tap_is "  as the driver counts" $(($(driver_counts "$1" tx xdp_tx) - before)) $N
-	tap_is "  and drops none" "$(driver_counts "$1" tx xdp_tx_drops)" 0
+	tap_is "  as the driver counts" $(($(nic_sum "$1" tx xdp_tx) - before)) $N
+	tap_is "  and drops none" "$(nic_sum "$1" tx xdp_tx_drops)" 0
 	detach "$1"
 }
 
@@ -105,10 +93,10 @@ redirects()
 	by_queue eth0 >/dev/null
 	tap_ok "a program on eth1, which passes" ip -n server link set dev eth1 xdpdrv \
 		obj "$WEIR_BUILD/tests/bpf/xdp_pass.bpf.o" sec xdp
-	before=$(driver_counts eth1 tx xdp_tx)
+	before=$(nic_sum eth1 tx xdp_tx)
 	tap_is "  all arrive, through the single queue" "$(stream client far 10.7.0.3)" "$N of $N"
 	tap_is "  each went through the program" "$(by_queue eth0)" "$N on several queues"
-	tap_is "  and out: as the driver of eth1 counts" $(($(driver_counts eth1 tx xdp_tx) - before >= N)) 1
+	tap_is "  and out: as the driver of eth1 counts" $(($(nic_sum eth1 tx xdp_tx) - before >= N)) 1
 	detach eth1
 	tap_is "it is taken off: nothing arrives" "$(stream client far 10.7.0.3 16)" "0 of 16"
 	by_queue eth0 >/dev/null
@@ -121,9 +109,9 @@ redirects_both_ways()
 	tap_is "  and the other way" "$(stream far client 10.7.0.2)" "$N of $N"
 	tap_is "  each went through eth0's program" "$(by_queue eth0)" "$N on several queues"
 	tap_is "  or eth1's" "$(by_queue eth1)" "$N on one queue"
-	tap_is "  in: as the driver of eth1 counts" "$(($(driver_counts eth1 rx xdp_redirects) >= N))" 1
-	tap_is "  none is dropped by eth0" "$(driver_counts eth0 tx xdp_tx_drops)" 0
-	tap_is "  nor by eth1" "$(driver_counts eth1 tx xdp_tx_drops)" 0
+	tap_is "  in: as the driver of eth1 counts" "$(($(nic_sum eth1 rx xdp_redirects) >= N))" 1
+	tap_is "  none is dropped by eth0" "$(nic_sum eth0 tx xdp_tx_drops)" 0
+	tap_is "  nor by eth1" "$(nic_sum eth1 tx xdp_tx_drops)" 0
 	detach eth0
 }
 

@@ -122,7 +122,7 @@ vlans server 1 && vlans client 2 || tap_skip_all "this kernel has no VLAN device
 vlan client eth0 zero 0 egress-qos-map 0:5
 lab_addr client zero 10.6.0.2/24
 lab_addr server eth0 10.6.0.1/24
-MAC=$(ip -n server -br link show dev eth0 | awk '{ print $3 }')
+MAC=$(lab_mac server eth0)
 # The answer to a question for it would come without a tag, on another device.
 ip -n client neigh add 10.6.0.1 dev zero lladdr "$MAC" nud permanent
 for to in 10.5.0.1 10.4.0.1 fd05::1 fd04::1 10.6.0.1; do

@@ -3,14 +3,7 @@
  * What a steering program does with frames, without choosing: sends all on through another NIC
  * (xdp_move), or UDP to port 7000 back to where it came from (xdp_back). Counts by receive queue.
  */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/udp.h>
-
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
+#include "udp4.bpf.h"
 
 #define QUEUES 8
 
@@ -28,26 +21,10 @@ struct {
 	__type(value, __u64);
 } by_queue SEC(".maps");
 
-struct frame {
-	struct ethhdr eth;
-	struct iphdr ip;
-	struct udphdr udp;
-} __attribute__((packed));
-
 /* Nothing but UDP to port 7000 is counted: the numbers are exact, whatever else the hosts say. */
-static __always_inline struct frame *counted(struct xdp_md *ctx)
+static __always_inline struct udp4 *counted(struct xdp_md *ctx)
 {
-	struct frame *f = (void *)(long)ctx->data;
-	__u32 queue = ctx->rx_queue_index;
-	__u64 *n;
-
-	if ((void *)(f + 1) > (void *)(long)ctx->data_end || f->eth.h_proto != bpf_htons(ETH_P_IP) ||
-	    f->ip.ihl != 5 || f->ip.protocol != IPPROTO_UDP || f->udp.dest != bpf_htons(7000))
-		return NULL;
-	n = bpf_map_lookup_elem(&by_queue, &queue);
-	if (n)
-		__sync_fetch_and_add(n, 1);
-	return f;
+	return count_udp4(ctx, 7000, &by_queue, ctx->rx_queue_index);
 }
 
 SEC("xdp")
@@ -60,7 +37,7 @@ int xdp_move(struct xdp_md *ctx)
 SEC("xdp")
 int xdp_back(struct xdp_md *ctx)
 {
-	struct frame *f = counted(ctx);
+	struct udp4 *f = counted(ctx);
 	unsigned char mac[ETH_ALEN];
 	__be32 addr;
 

@@ -65,7 +65,7 @@ weir reload -q -c $YAML >/dev/null
 
 ### VLAN
 
-mac=$(ip -n server -br link show dev eth0 | awk '{ print $3 }')
+mac=$(lab_mac server eth0)
 tagged() # IDS SOURCE TARGET REQUEST
 {
 	lab_in client python3 "$NET_DIR/client.py" vlan eth0 "$1" "$mac" "$2" "$3" "$4"
