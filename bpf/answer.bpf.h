@@ -93,8 +93,13 @@ static __always_inline int answer_gets(struct weir_work *w, const struct weir_sl
 }
 
 /* One returned flag of a meta get: " " letter value. The new length of out, or 0: not exactly known. */
-static __always_inline __u32 meta_item(struct weir_work *w, __u32 pos, const struct weir_slot *s, __u8 letter)
+__noinline __u32 meta_item(__u32 pos, __u32 letter)
 {
+	struct weir_work *w = work_area();
+	struct weir_slot *s = w ? slot_of(w->word) : NULL;
+
+	if (!s)
+		return 0;
 	pos = put_char(w, pos, ' ');
 	if (letter == 'O')
 		return put(w, pos, AT(w, w->opaque), w->opaque_len);
@@ -135,7 +140,7 @@ static __always_inline int answer_meta(struct weir_work *w, const struct weir_sl
 	for (__u32 i = 0; i < MG_FLAGS_MAX; i++) {
 		if (i >= n)
 			break;
-		pos = meta_item(w, pos, s, w->flags[i]);
+		pos = meta_item(pos, w->flags[i]);
 		if (!pos)
 			return w->flags[i] == 'c' ? WEIR_R_CAS_UNKNOWN : WEIR_R_INEXACT;
 	}

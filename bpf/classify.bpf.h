@@ -71,19 +71,19 @@ static __always_inline int stranger(__u32 svc)
 		       WEIR_R_STRANGER_DROP;
 }
 
-/* Fences the service of address number i, if it is the fragment's and its sender may write to it. */
-static __always_inline bool fence_fragment(const struct weir_addr *from, const struct weir_addr *to, __u32 family,
-					   __u32 i)
+/* Fences the service of address number i, if it is the fragment's and its sender may write to it: 1, else
+ * 0. A global function, or the verifier would follow its loop for every address. */
+__noinline int fence_fragment(const struct weir_addr *from, const struct weir_addr *to, __u32 family, __u32 i)
 {
 	const volatile struct weir_vip *v = &cfg.vips[i & (WEIR_VIPS_MAX - 1)];
 	__u32 svc = v->svc & (WEIR_SERVICES_MAX - 1);
 
-	if (v->family != family || !addr_eq(to, &v->addr))
-		return false;
+	if (!from || !to || v->family != family || !addr_eq(to, &v->addr))
+		return 0;
 	if (!is_client(from, svc, family) && stranger(svc) == WEIR_R_STRANGER_DROP)
-		return false;
+		return 0;
 	fence_service(svc);
-	return true;
+	return 1;
 }
 
 /*

@@ -157,8 +157,12 @@ static __always_inline int write_key(struct weir_work *w, __u32 off, __u32 len, 
 }
 
 /* Whether a flag that begins with `letter` stands on the line from `pos`; -1: cannot tell. */
-static __always_inline int has_flag(struct weir_work *w, __u32 pos, __u32 nl, __u8 letter)
+__noinline int has_flag(__u32 pos, __u32 nl, __u32 letter)
 {
+	struct weir_work *w = work_area();
+
+	if (!w)
+		return -1;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < 16; i++) { /* memcached takes no more */
 		__u32 end;
@@ -178,7 +182,7 @@ static __always_inline int has_flag(struct weir_work *w, __u32 pos, __u32 nl, __
 /* A meta write (ms, md, ma): its key may be in base64. `flags` is where the flags begin. */
 static __always_inline int write_meta(struct weir_work *w, __u32 key, __u32 end, __u32 flags, __u32 nl, __u32 svc)
 {
-	int b64 = has_flag(w, flags, nl, 'b');
+	int b64 = has_flag(flags, nl, 'b');
 	__u32 len;
 
 	if (b64 < 0)
@@ -336,8 +340,12 @@ __noinline int meta_flag(__u32 at, __u32 len)
 
 /* All flags of a meta get, from `pos`. WEIR_NEXT, or the reason: WEIR_R_UNKNOWN for a byte at which
  * memcached might not split. */
-static __always_inline int meta_flags(struct weir_work *w, __u32 pos, __u32 nl)
+__noinline int meta_flags(__u32 pos, __u32 nl)
 {
+	struct weir_work *w = work_area();
+
+	if (!w)
+		return WEIR_R_UNKNOWN;
 	w->seen = 0;
 	w->nflags = 0;
 	w->opaque_len = 0;
@@ -370,7 +378,7 @@ static __always_inline int meta_get(struct weir_work *w, __u32 pos, __u32 nl, __
 	/* Behind two spaces memcached takes the next word for the key; other bytes belong to the verb. */
 	if (nl + 1 != len || !key_len || *AT(w, pos) != ' ')
 		return WEIR_R_UNKNOWN;
-	r = meta_flags(w, end, nl);
+	r = meta_flags(end, nl);
 	if (r != WEIR_NEXT)
 		return r;
 	if (key_len - 1 >= WEIR_KEY_MAX)
