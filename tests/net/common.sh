@@ -10,6 +10,7 @@ NET_DIR=$LAB_ROOT/tests/net
 YAML=/run/lab/weir.yaml
 MEMCACHED=10.7.0.1:11211
 REPLY_S=$((1 * SLOWER)) # how long a reply that should come may take
+PYTHON=(python3 -IS) # without site packages: what runs hundreds of times starts in two thirds of the time
 
 # client: 10.7.0.2 and fd07::2, server: 10.7.0.1 and fd07::1, with memcached.
 net_start() # the script's "$@"
@@ -56,7 +57,7 @@ weir_load() # ARGUMENT...
 # Each reply on a line, as client.py prints it.
 ask() # REQUEST...
 {
-	lab_in client python3 "$NET_DIR/client.py" ${ASK_FROM:+--source "$ASK_FROM"} --timeout "${ASK_TIMEOUT:-$REPLY_S}" \
+	lab_in client "${PYTHON[@]}" "$NET_DIR/client.py" ${ASK_FROM:+--source "$ASK_FROM"} --timeout "${ASK_TIMEOUT:-$REPLY_S}" \
 		ask "${ASK_TO:-$MEMCACHED}" "$@"
 }
 
@@ -67,7 +68,7 @@ tell() # LINE...
 	# The server closes after `quit`: nothing is waited for.
 	for line in "$@" quit; do
 		printf '%b\r\n' "$line"
-	done | lab_in client python3 -c '
+	done | lab_in client "${PYTHON[@]}" -c '
 import socket, sys
 s = socket.create_connection(("10.7.0.1", 11211), 5)
 s.sendall(sys.stdin.buffer.read())
@@ -80,7 +81,7 @@ of_json() # EXPRESSION COMMAND...
 {
 	local expression=$1
 	shift
-	"$@" | python3 -c "
+	"$@" | "${PYTHON[@]}" -c "
 import json, sys
 d = json.load(sys.stdin)
 v = eval(sys.argv[1])
