@@ -19,17 +19,16 @@ RESULTS = BUILD / "vm/check"
 # A kernel of vm/kernels.txt, or the path of a bzImage, whose flavour is "own".
 Kernel = namedtuple("Kernel", "name flavour word")
 
-# source holds the lines "vm:" (options of vm/run.sh) and "vm-kernels:" (globs of kernels' names).
-Test = namedtuple("Test", "name program source options kernels")
+# What one guest runs: some programs, one for each of the sources, whose first holds the lines "vm:" (options of
+# vm/run.sh) and "vm-kernels:" (globs of kernels' names).
+Test = namedtuple("Test", "name programs sources options kernels")
 
 # About how long they take under TCG, in seconds, where that is long: the longest go first, and ends meet.
-WEIGHTS = {"demo": 999, "guest/test_dispatcher": 150, "net/test_reload": 130, "net/test_crash": 130,
-           "net/test_faults": 100, "guest/test_virtio": 100, "net/test_cache": 90, "net/test_differential": 90,
-           "net/test_ipv6": 80}
+WEIGHTS = {"demo": 999, "guest/test_dispatcher": 100, "net/test_reload": 100, "net/test_crash": 65, "bpf": 60,
+           "net/test_cache": 60, "net/test_differential": 60}
 
 # What the tests of a suite share: the files there that are not tests.
-SHARED = {"bpf": ["tests/bpf"], "verifier-stats": ["tests/bpf"], "net": ["tests/net"],
-          "guest": ["tests/net", "tests/guest"]}
+SHARED = {"bpf": ["tests/bpf"], "net": ["tests/net"], "guest": ["tests/net", "tests/guest"]}
 
 
 def kernels():
@@ -50,22 +49,28 @@ def header(source, word):
     return ""
 
 
-def make_test(name, program, source):
-    return Test(name, program, source, shlex.split(header(source, "vm")), header(source, "vm-kernels").split())
+def make_test(name, programs, sources):
+    return Test(name, programs, sources, shlex.split(header(sources[0], "vm")),
+                header(sources[0], "vm-kernels").split())
+
+
+def bpf_test():
+    """All of tests/bpf in one guest: they end in less time than it takes to boot."""
+    sources = sorted(ROOT.glob("tests/bpf/test_*.c"))
+    programs = [f"build/tests/bpf/{s.stem}" for s in sources]
+    return make_test("bpf", ["scripts/verifier-stats", *programs], [ROOT / "scripts/verifier-stats", *sources])
 
 
 def tests():
     """The longest first."""
-    found = [make_test(f"bpf/{s.stem}", f"build/tests/bpf/{s.stem}", s)
-             for s in sorted(ROOT.glob("tests/bpf/test_*.c"))]
-    found.append(make_test("verifier-stats", "scripts/verifier-stats", ROOT / "scripts/verifier-stats"))
+    found = [bpf_test()]
     for suite in ("net", "guest"):
-        found += [make_test(f"{suite}/{s.stem}", f"tests/{suite}/{s.name}", s)
+        found += [make_test(f"{suite}/{s.stem}", [f"tests/{suite}/{s.name}"], [s])
                   for s in sorted(ROOT.glob(f"tests/{suite}/test_*.sh"))]
     demo = ROOT / "vm/demo.sh"
     if demo.exists():
-        found.append(make_test("demo", "vm/demo.sh", demo))
-    return sorted(found, key=lambda t: -WEIGHTS.get(t.name, 60 if t.name.startswith("guest/") else 30))
+        found.append(make_test("demo", ["vm/demo.sh"], [demo]))
+    return sorted(found, key=lambda t: -WEIGHTS.get(t.name, 50 if t.name.startswith("guest/") else 30))
 
 
 def runs_on(test, kernel):
@@ -81,7 +86,7 @@ def sources_of_product():
 
 def fingerprint(test):
     """Of the product and the test: results with another one are of something else than what is here."""
-    files = sources_of_product() + [ROOT / "scripts/lab.sh", test.source]
+    files = sources_of_product() + [ROOT / "scripts/lab.sh", *test.sources]
     for folder in SHARED.get(test.name.split("/")[0], ()):
         files += sorted(f for f in (ROOT / folder).iterdir() if f.is_file() and not f.name.startswith(("test_", ".")))
     whole = hashlib.sha256()
@@ -97,10 +102,10 @@ def unbuilt(test):
     for f in sources_of_product():
         if f.name != "Makefile" and f.stat().st_mtime > (BUILD / "weir").stat().st_mtime:
             return f
-    if test.source.suffix == ".c":
-        program = ROOT / test.program
-        if not program.exists() or test.source.stat().st_mtime > program.stat().st_mtime:
-            return test.source
+    for source, program in zip(test.sources, test.programs):
+        program = ROOT / program
+        if source.suffix == ".c" and (not program.exists() or source.stat().st_mtime > program.stat().st_mtime):
+            return source
     return None
 
 

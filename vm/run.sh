@@ -170,6 +170,8 @@ set_machine()
 	local words="console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr audit=0 apparmor=0"
 	# Its test of the timer fails, and it panics, where the host has no time for it.
 	words+=" no_timer_check"
+	# While a kernel boots its clock may jump, where the host has no time for it: not a stall.
+	words+=" rcupdate.rcu_cpu_stall_suppress_at_boot=1"
 	# Cheaper under emulation: no page is cleared that nobody reads, no grace period is waited out.
 	words+=" init_on_alloc=0 rcupdate.rcu_expedited=1"
 	words+=" vm.timeout=$timeout vm.name=$name vm.shell=$shell"

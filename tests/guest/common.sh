@@ -33,6 +33,8 @@ guest_start() # PAIRS-OF-NICS
 		guest_nic server "eth$((2 * pair))" $pair 1
 		guest_nic client "eth$((2 * pair + 1))" $pair 2
 	done
+	client_start client
+	client_start server
 	lab_bg cache lab_in server memcached -u root -t 1 -p 11211 -U 11211 -l '0.0.0.0,[::]'
 	lab_wait_port server 11211 udp || lab_die "memcached does not start: $(cat $LAB_DIR/cache.log)"
 	for ((pair = 0; pair < $1; pair++)); do
@@ -66,7 +68,7 @@ value() # SIZE
 # What memcached says where Weir is not on the way.
 ask_origin() # REQUEST...
 {
-	lab_in server python3 "$NET_DIR/client.py" --timeout "$REPLY_S" ask "$MEMCACHED" "$@"
+	client server --timeout "$REPLY_S" ask "$MEMCACHED" -- "$@"
 }
 
 # Long texts: what differs is shown, not both.
@@ -78,17 +80,18 @@ tap_same() # SENTENCE GOT WANT
 # Packets that left for each reason since the last call; without tcp, other and reply, which anything causes.
 reasons_since()
 {
-	weir stats --json | python3 -c '
-import json, os, sys
-path = os.environ["LAB_DIR"] + "/reasons"
-was = json.load(open(path)) if os.path.exists(path) else {}
-now = {}
-for s in json.load(sys.stdin)["services"]:
-    for name, n in s["reasons"].items():
-        now[name] = now.get(name, 0) + n["packets"]
-json.dump(now, open(path, "w"))
-print(*(f"{k}={v - was.get(k, 0)}" for k, v in sorted(now.items())
-        if v != was.get(k, 0) and k not in ("tcp", "other", "reply")))'
+	local -A was=()
+	local name n changes=()
+	while read -r name n; do
+		was[$name]=$n
+	done 2>/dev/null <$LAB_DIR/reasons
+	of_json "'\n'.join(f'{r} {sum(s[\"reasons\"][r][\"packets\"] for s in d[\"services\"])}'
+		for r in sorted(d['services'][0]['reasons']) if r not in ('tcp', 'other', 'reply'))" \
+		weir stats --json >$LAB_DIR/reasons
+	while read -r name n; do
+		[ "$n" = "${was[$name]:-0}" ] || changes+=("$name=$((n - ${was[$name]:-0}))")
+	done <$LAB_DIR/reasons
+	echo "${changes[*]}"
 }
 
 # A counter of the driver's, over its queues. Kernels name them rx_queue_0_xdp_tx or rx0_xdp_tx.

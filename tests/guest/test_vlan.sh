@@ -43,11 +43,18 @@ tags_from() # ADDRESS
 			s/^IPv.*/none/' | sort -u
 }
 
+# Sets TAGS: "" where no reply was seen yet.
+have_tags() # ADDRESS
+{
+	TAGS=$(tags_from "$1")
+	[ -n "$TAGS" ]
+}
+
 tap_tags() # SENTENCE ADDRESS WANT
 {
 	# tcpdump writes when it comes to it.
-	lab_wait_for 10 eval 'tags_from "'$2'" | grep -q .'
-	tap_is "$1" "$(tags_from "$2")" "$3"
+	lab_wait_for 10 have_tags "$2"
+	tap_is "$1" "$TAGS" "$3"
 }
 
 yaml() # INTERFACE

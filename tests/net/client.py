@@ -9,19 +9,26 @@ memcached over UDP, datagram by datagram: what the tests in this directory ask w
                                             writes and reads; a read must see the last write
     client.py vlan IFACE ID[,ID] MAC SOURCE TARGET REQUEST
                                             one request in a tagged frame; prints the reply in it
+    client.py tell HOST:PORT LINE...        sends lines over TCP, which Weir does not touch; prints what comes
+    client.py eval FILE EXPRESSION          a Python expression over `d`, the JSON document in FILE
+    client.py serve PATH                    stays, and does what common.sh's `client` asks for
 
 A REQUEST is text with escapes (\\r\\n, \\xNN), to which \\r\\n is added; or `bin get|getq|getk|getkq|
 set|delete KEY [VALUE]`. Replies are printed escaped; `-`: none came; of `bin`: status, key and value.
 """
 
 import argparse
+import contextlib
+import functools
 import json
+import os
 import random
 import signal
 import socket
 import struct
 import sys
 import time
+import traceback
 
 FRAME = struct.Struct(">HHHH")  # request id, sequence, datagrams, reserved
 BINARY = struct.Struct(">BBHBBHIIQ")
@@ -97,6 +104,23 @@ def ask(args):
                 print(escaped(udp.ask(text_request(request))))
         except Lost:
             print("-")
+    return 0
+
+
+def tell(args):
+    host, port = args.target.rsplit(":", 1)
+    data = b"".join(text_request(line) for line in [*args.line, "quit"])  # closes: nothing is waited for
+    with socket.create_connection((host.strip("[]"), int(port)), 5) as sock:
+        sock.sendall(data)
+        while data := sock.recv(65536):
+            sys.stdout.write(data.decode("utf-8", "surrogateescape").replace("\r", ""))
+    return 0
+
+
+def evaluate(args):
+    with open(args.file) as f:
+        v = eval(args.expression, {"d": json.load(f), "json": json})
+    print(v if isinstance(v, str) else json.dumps(v))
     return 0
 
 
@@ -246,7 +270,37 @@ def vlan_reply(sock, own, ip_len, pseudo, ids):
     return "-"
 
 
-def main():
+def commands(fd):
+    """The words of each: how many, then the words themselves, a NUL behind each."""
+    fields, rest = [], b""
+    while True:
+        *more, rest = (rest + os.read(fd, 65536)).split(b"\0")
+        fields += more
+        while fields and len(fields) > int(fields[0]):
+            n = int(fields[0]) + 1
+            yield [os.fsdecode(word) for word in fields[1:n]]
+            del fields[:n]
+
+
+def serve(args):
+    """Reads commands from PATH.ask; puts what one prints into PATH.reply, then its status into PATH.done."""
+    # Opened for both, a FIFO does not end when who wrote to it does.
+    asked, done = (os.open(args.path + end, os.O_RDWR) for end in (".ask", ".done"))
+    for words in commands(asked):
+        status = 1
+        with open(args.path + ".reply", "w", errors="surrogateescape") as out, contextlib.redirect_stdout(out):
+            try:
+                request = parser().parse_args(words)
+                status = request.run(request)
+            except SystemExit as e:
+                status = e.code
+            except Exception:
+                traceback.print_exc()
+        os.write(done, b"%d\n" % status)
+
+
+@functools.cache
+def parser():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--source", help="address to send from")
     ap.add_argument("--timeout", type=float, default=1.0)
@@ -269,7 +323,22 @@ def main():
     for name in ("iface", "ids", "mac", "src", "dst", "text"):
         p.add_argument(name)
     p.set_defaults(run=vlan)
-    args = ap.parse_args()
+    p = sub.add_parser("tell")
+    p.add_argument("target")
+    p.add_argument("line", nargs="*")
+    p.set_defaults(run=tell)
+    p = sub.add_parser("eval")
+    p.add_argument("file")
+    p.add_argument("expression")
+    p.set_defaults(run=evaluate)
+    p = sub.add_parser("serve")
+    p.add_argument("path")
+    p.set_defaults(run=serve)
+    return ap
+
+
+def main():
+    args = parser().parse_args()
     return args.run(args)
 
 

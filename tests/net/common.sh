@@ -22,6 +22,7 @@ net_start() # the script's "$@"
 	lab_addr client eth0 10.7.0.2/24 fd07::2/64
 	lab_addr server eth0 10.7.0.1/24 fd07::1/64
 	lab_native_peer client eth0
+	client_start client
 	lab_bg cache lab_in server memcached -u root -t 1 -p 11211 -U 11211 -l '10.7.0.1,[fd07::1]'
 	lab_wait_port server 11211 udp || lab_die "memcached does not start: $(cat $LAB_DIR/cache.log)"
 }
@@ -54,26 +55,46 @@ weir_load() # ARGUMENT...
 	weir load -q -c $YAML "$@" || [ $? = 5 ]
 }
 
+# client.py in a namespace, for good: where all is emulated Python takes half a second to start, and a test
+# asks hundreds of times.
+client_start() # NS
+{
+	local fd
+	# Held open, or what is asked before it reads would be gone.
+	mkfifo "$LAB_DIR/$1".{ask,done} && exec {fd}<>"$LAB_DIR/$1.ask" || lab_die "no FIFOs"
+	lab_bg "client.py-$1" lab_in "$1" "${PYTHON[@]}" "$NET_DIR/client.py" serve "$LAB_DIR/$1"
+}
+
+# What client.py prints, and its status, in a namespace where it was started. One at a time: not in the
+# background.
+client() # NS WORD...
+{
+	local at=$LAB_DIR/$1 pid status reply
+	pid=$(lab_pid "client.py-$1")
+	shift
+	printf '%s\0' $# "$@" 1<>"$at.ask"
+	until read -r -t 1 status <>"$at.done"; do
+		kill -0 "$pid" 2>/dev/null && continue
+		echo "client.py is gone: $(cat "$LAB_DIR/client.py-${at##*/}.log")" >&2
+		return 1
+	done
+	# Without a process: not cat.
+	IFS= read -r -d '' reply <"$at.reply"
+	printf '%s' "$reply"
+	return "$status"
+}
+
 # Each reply on a line, as client.py prints it.
 ask() # REQUEST...
 {
-	lab_in client "${PYTHON[@]}" "$NET_DIR/client.py" ${ASK_FROM:+--source "$ASK_FROM"} --timeout "${ASK_TIMEOUT:-$REPLY_S}" \
-		ask "${ASK_TO:-$MEMCACHED}" "$@"
+	client client ${ASK_FROM:+--source "$ASK_FROM"} --timeout "${ASK_TIMEOUT:-$REPLY_S}" \
+		ask "${ASK_TO:-$MEMCACHED}" -- "$@"
 }
 
 # Text to memcached over TCP, which Weir does not touch; prints what it says.
 tell() # LINE...
 {
-	local line
-	# The server closes after `quit`: nothing is waited for.
-	for line in "$@" quit; do
-		printf '%b\r\n' "$line"
-	done | lab_in client "${PYTHON[@]}" -c '
-import socket, sys
-s = socket.create_connection(("10.7.0.1", 11211), 5)
-s.sendall(sys.stdin.buffer.read())
-while data := s.recv(65536):
-    sys.stdout.buffer.write(data.replace(b"\r", b""))'
+	client client tell $MEMCACHED -- "$@"
 }
 
 # A Python expression over the document `d` that a command prints with --json.
@@ -81,11 +102,8 @@ of_json() # EXPRESSION COMMAND...
 {
 	local expression=$1
 	shift
-	"$@" | "${PYTHON[@]}" -c "
-import json, sys
-d = json.load(sys.stdin)
-v = eval(sys.argv[1])
-print(v if isinstance(v, str) else json.dumps(v))" "$expression"
+	"$@" >$LAB_DIR/document
+	client client eval $LAB_DIR/document "$expression"
 }
 
 # Packets of a reason, of the first service.

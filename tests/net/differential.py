@@ -266,7 +266,7 @@ def reads(run, count):
             bent.append((bool(refused) + 2 * (not plain), data))
     bent.sort(key=lambda b: b[0])
     for i, (_, data) in enumerate(bent):
-        if i % max(count // 40, 1) == 0:
+        if i % max(count // 40, 25) == 0:
             run.warm()
         run.compare("bent", data)
         run.compare("text", made.text())
@@ -356,7 +356,7 @@ def writes(run, count):
             run.kinds["write: " + kind] += 1
             read_forms(run, key)
             run.compare("read", b"get %s\r\n" % run.rng.choice(keys))
-            if i % max(count // 8, 1) == 0:
+            if i % max(count // 8, 25) == 0:
                 # Time for what was written to settle and be filled in: then hot copies answer, and must
                 # be the new ones.
                 time.sleep(2.5)

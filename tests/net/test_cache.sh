@@ -119,7 +119,8 @@ write_then_read "text set" 'set one 1 0 1\r\na' 'VALUE one 1 1\r\na\r\nEND\r\n'
 write_then_read "meta set" 'ms one 1 F2\r\nb' 'VALUE one 2 1\r\nb\r\nEND\r\n'
 write_then_read "binary set" 'bin set one c' 'VALUE one 0 1\r\nc\r\nEND\r\n'
 write_then_read "append" 'append one 0 0 1\r\nd' 'VALUE one 0 2\r\ncd\r\nEND\r\n'
-write_then_read "set with noreply" 'set one 0 0 2 noreply\r\n41' 'VALUE one 0 2\r\n41\r\nEND\r\n'
+# No reply comes to the first of the two.
+ASK_TIMEOUT=2 write_then_read "set with noreply" 'set one 0 0 2 noreply\r\n41' 'VALUE one 0 2\r\n41\r\nEND\r\n'
 write_then_read "incr" 'incr one 1' 'VALUE one 0 2\r\n42\r\nEND\r\n'
 write_then_read "meta arithmetic" 'ma one' 'VALUE one 0 2\r\n43\r\nEND\r\n'
 write_then_read "touch" 'touch one 100' 'VALUE one 0 2\r\n43\r\nEND\r\n'
@@ -254,7 +255,7 @@ document() # KIND STATUS COMMAND...
 	out=$(weir "$@" --json 2>/dev/null)
 	status=$?
 	tap_is "$* --json: one document, version 1, status $want" \
-		"$(python3 -c 'import json,sys; d=json.load(sys.stdin); print(d["version"], d["kind"])' <<<"$out") $status" \
+		"$(of_json "f'{d[\"version\"]} {d[\"kind\"]}'" printf %s "$out") $status" \
 		"1 $kind $want"
 }
 document status 0 status

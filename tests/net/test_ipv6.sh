@@ -68,7 +68,7 @@ weir reload -q -c $YAML >/dev/null
 mac=$(lab_mac server eth0)
 tagged() # IDS SOURCE TARGET REQUEST
 {
-	lab_in client python3 "$NET_DIR/client.py" vlan eth0 "$1" "$mac" "$2" "$3" "$4"
+	client client vlan eth0 "$1" "$mac" "$2" "$3" "$4"
 }
 # Where the NIC takes the tags off before XDP, a native program cannot see them.
 lab_in server ethtool -K eth0 rxvlan off 2>/dev/null
@@ -106,10 +106,11 @@ lab_addr second eth0 10.9.0.2/24
 lab_addr server eth1 10.9.0.1/24
 lab_native_peer second eth0
 lab_bg cache2 lab_in server memcached -u root -t 1 -p 11211 -U 11211 -l 10.9.0.1
-lab_wait_for 5 lab_in second python3 -c 'import socket; socket.create_connection(("10.9.0.1", 11211), 1)'
+client_start second
+lab_wait_for 5 client second tell 10.9.0.1:11211
 from_second() # REQUEST...
 {
-	lab_in second python3 "$NET_DIR/client.py" ask 10.9.0.1:11211 "$@"
+	client second ask 10.9.0.1:11211 "$@"
 }
 cat >$YAML <<-EOF
 	interfaces:

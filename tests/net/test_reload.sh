@@ -19,26 +19,34 @@ weir cache warm -q hot.csv >/dev/null
 
 ### Traffic
 
+MANY=$((2000 / SLOWER)) # requests
+
 traffic_start() # KEYS [HOST:PORT]
 {
 	lab_bg traffic lab_in client python3 "$NET_DIR/client.py" --timeout "$REPLY_S" \
 		loop "${2:-$MEMCACHED}" "$1"
 	# A request has come: the loop runs.
-	local before
-	before=$(reason hit)
-	lab_wait_for 5 eval '[ "$(reason hit)" -gt '"$before"' ]'
+	traffic_hits=$(reason hit)
+	lab_wait_for 5 hits_above "$traffic_hits"
 }
 
-# A Python expression over the report `d` of the loop, which ends.
+hits_above() # NUMBER
+{
+	[ "$(reason hit)" -gt "$1" ]
+}
+
+# Ends the loop, when it has asked often. Its report is for `report`.
 traffic_end()
 {
+	lab_wait_for 10 hits_above $((traffic_hits + MANY))
 	lab_stop traffic
 	cp $LAB_DIR/traffic.log report
 }
 
-report()
+# A Python expression over the report `d` of the loop.
+report() # EXPRESSION
 {
-	of_json "$1" cat report
+	client client eval $LAB_DIR/report "$1"
 }
 
 # Every counter of the data plane, one a line, for `never_less`.
@@ -77,7 +85,7 @@ reloads() # COUNT COMMAND-BEFORE-EACH...
 nothing_lost() # WHAT
 {
 	tap_is "$1: no request is lost" "$(report "d['lost']")" 0
-	tap_ok "  of many" [ "$(report "d['sent']")" -gt $((2000 / SLOWER)) ]
+	tap_ok "  of many" [ "$(report "d['sent']")" -gt $MANY ]
 	tap_is "  and every reply is the hot one, and whole" \
 		"$(report "{k: list(r) for k, r in d['replies'].items() if k != 'cold'}")" \
 		'{"a": ["VALUE a 0 5\\r\\nhot-a\\r\\nEND\\r\\n"], "b": ["VALUE b 0 5\\r\\nhot-b\\r\\nEND\\r\\n"], "c": ["VALUE c 0 5\\r\\nhot-c\\r\\nEND\\r\\n"]}'
@@ -180,7 +188,7 @@ traffic_start a,b,c
 with_second 10.7.0.0/24
 tap_ok "a service is added by reload" weir reload -q -c $YAML
 weir cache put -s second key value >/dev/null
-lab_wait_for 5 lab_in client python3 -c 'import socket; socket.create_connection(("10.7.0.9", 11211), 1)'
+lab_wait_for 5 client client tell 10.7.0.9:11211
 before=$(reason hit 1)
 tap_is "  and answers" "$(ASK_TO=10.7.0.9:11211 ask 'get key') $(($(reason hit 1) - before))" \
 	'VALUE key 0 5\r\nvalue\r\nEND\r\n 1'
@@ -217,13 +225,14 @@ lab_addr second eth0 10.9.0.2/24
 lab_addr server eth1 10.9.0.1/24
 lab_native_peer second eth0
 lab_bg cache3 lab_in server memcached -u root -t 1 -p 11211 -U 11211 -l 10.9.0.1
-lab_wait_for 5 lab_in second python3 -c 'import socket; socket.create_connection(("10.9.0.1", 11211), 1)'
+client_start second
+lab_wait_for 5 client second tell 10.9.0.1:11211
 two_ifaces()
 {
 	net_yaml 3000 >$YAML
 	sed -i 's/{name: eth0}/&, {name: eth1}/; s/"10.7.0.1:11211"/&, "10.9.0.1:11211"/; s/10.7.0.0\/24/&, 10.9.0.0\/24/' $YAML
 }
-from_second() { lab_in second python3 "$NET_DIR/client.py" ask 10.9.0.1:11211 "$@"; }
+from_second() { client second ask 10.9.0.1:11211 "$@"; }
 tap_is "before, the second interface's requests are the origin's" "$(from_second 'get a')" 'END\r\n'
 traffic_start a,b,c
 two_ifaces
