@@ -8,13 +8,20 @@
 #include "parse.bpf.h"
 #include "weir/hash.h"
 
+/* A service's constants. The compiler must not know the number's bound: it would leave the mask out. */
+static __always_inline const volatile struct weir_service *service_at(__u32 svc)
+{
+	OPAQUE(svc);
+	return &cfg.services[svc & (WEIR_SERVICES_MAX - 1)];
+}
+
 static __always_inline bool addr_eq(const struct weir_addr *a, const volatile struct weir_addr *b)
 {
 	return !((a->w[0] ^ b->w[0]) | (a->w[1] ^ b->w[1]) | (a->w[2] ^ b->w[2]) | (a->w[3] ^ b->w[3]));
 }
 
-/* The service of (address, port), or WEIR_SVC_NONE. */
-static __always_inline __u32 service_of(const struct weir_addr *addr, __be16 port, __u8 family)
+/* The service of (address, port), or WEIR_SVC_NONE; *salt tells its flows from others'. */
+static __always_inline __u32 service_of(const struct weir_addr *addr, __be16 port, __u8 family, __u32 *salt)
 {
 	__u32 i = cfg.vip_index[weir_vip_hash(cfg.vip_seed, addr, port)];
 	const volatile struct weir_vip *v;
@@ -24,6 +31,7 @@ static __always_inline __u32 service_of(const struct weir_addr *addr, __be16 por
 	v = &cfg.vips[i - 1];
 	if (v->port != port || v->family != family || !addr_eq(addr, &v->addr))
 		return WEIR_SVC_NONE;
+	*salt = v->salt;
 	return v->svc & (WEIR_SERVICES_MAX - 1);
 }
 
@@ -38,7 +46,7 @@ static __always_inline bool in_net(const struct weir_addr *a, const volatile str
 /* Whether one of the service's client networks holds the address. */
 static __always_inline bool is_client(const struct weir_addr *a, __u32 svc, __u8 family)
 {
-	const volatile struct weir_service *s = &cfg.services[svc & (WEIR_SERVICES_MAX - 1)];
+	const volatile struct weir_service *s = service_at(svc);
 	__u32 n = family == 4 ? s->nclients4 : s->nclients6;
 
 #pragma clang loop unroll(disable)
@@ -66,14 +74,22 @@ static __always_inline bool bad_source(const struct weir_pkt *p)
 
 static __always_inline int stranger(__u32 svc)
 {
-	return cfg.services[svc & (WEIR_SERVICES_MAX - 1)].flags & WEIR_SVC_STRANGERS_PASS ?
+	return service_at(svc)->flags & WEIR_SVC_STRANGERS_PASS ?
 		       WEIR_R_STRANGER_PASS :
 		       WEIR_R_STRANGER_DROP;
 }
 
-/* Fences the service of address number i, if it is the fragment's and its sender may write to it: 1, else
- * 0. A global function, or the verifier would follow its loop for every address. */
-__noinline int fence_fragment(const struct weir_addr *from, const struct weir_addr *to, __u32 family, __u32 i)
+/* Whether packets of this protocol to the service go to a pool. */
+static __always_inline bool has_pool(__u32 svc, __u8 proto)
+{
+	const volatile struct weir_service *s = service_at(svc);
+
+	return s->pool != WEIR_POOL_NONE && s->flags & (proto == IPPROTO_TCP ? WEIR_SVC_TCP : WEIR_SVC_UDP);
+}
+
+/* Fences the service of address number i, if it is the fragment's and its sender may write to it: its number
+ * + 1, else 0. A global function, or the verifier would follow its loop for every address. */
+__noinline __u32 fence_fragment(const struct weir_addr *from, const struct weir_addr *to, __u32 family, __u32 i)
 {
 	const volatile struct weir_vip *v = &cfg.vips[i & (WEIR_VIPS_MAX - 1)];
 	__u32 svc = v->svc & (WEIR_SERVICES_MAX - 1);
@@ -83,7 +99,7 @@ __noinline int fence_fragment(const struct weir_addr *from, const struct weir_ad
 	if (!is_client(from, svc, family) && stranger(svc) == WEIR_R_STRANGER_DROP)
 		return 0;
 	fence_service(svc);
-	return 1;
+	return svc + 1;
 }
 
 /*
@@ -93,44 +109,52 @@ __noinline int fence_fragment(const struct weir_addr *from, const struct weir_ad
  */
 __noinline __u32 later_fragment(const struct weir_addr *from, const struct weir_addr *to, __u32 family)
 {
-	__u32 found = WEIR_SVC_NONE;
+	__u32 found = WEIR_SVC_NONE + 1, svc;
 
 	if (!from || !to)
-		return found;
+		return WEIR_SVC_NONE;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < WEIR_VIPS_MAX && i < cfg.nvips; i++) {
-		if (fence_fragment(from, to, family, i))
-			found = cfg.vips[i].svc;
+		/* Not cfg.vips[i].svc: the verifier knows each, and would follow each to the loop's end. */
+		svc = fence_fragment(from, to, family, i);
+		if (svc)
+			found = svc;
 	}
-	return found;
+	return found - 1;
 }
 
 /*
  * WEIR_NEXT: a whole UDP packet to *svc. When its sender may not be answered, *refuse is why: such a
  * packet is still looked at, since it may be a write.
  */
-static __always_inline int classify(const struct weir_pkt *p, __u32 *svc, int *refuse)
+static __always_inline int classify(struct weir_pkt *p, __u32 *svc, int *refuse)
 {
 	if (p->flags & PKT_LATER) {
 		*svc = p->proto == IPPROTO_UDP ? later_fragment(&p->saddr, &p->daddr, p->family) : WEIR_SVC_NONE;
 		return *svc < WEIR_SVC_NONE ? WEIR_R_FRAGMENT : WEIR_R_OTHER;
 	}
-	*svc = service_of(&p->daddr, p->dport, p->family);
+	*svc = service_of(&p->daddr, p->dport, p->family, &p->salt);
 	if (*svc == WEIR_SVC_NONE)
 		return WEIR_R_OTHER;
 	if (!ip_sum_ok(p))
 		return WEIR_R_MALFORMED;
-	if (p->proto == IPPROTO_TCP)
+	if (p->proto == IPPROTO_TCP && !(cfg.steer && has_pool(*svc, IPPROTO_TCP)))
 		return WEIR_R_TCP;
+	if (cfg.steer && service_at(*svc)->flags & WEIR_SVC_ANY_CLIENT)
+		return p->proto == IPPROTO_TCP ? WEIR_R_TCP : p->flags & PKT_FRAGMENT ? WEIR_R_FRAGMENT : WEIR_NEXT;
 	if (!is_client(&p->saddr, *svc, p->family)) {
 		*refuse = stranger(*svc);
 		if (*refuse == WEIR_R_STRANGER_DROP)
 			return *refuse;
+	} else if (p->proto == IPPROTO_TCP) {
+		return WEIR_R_TCP;
 	} else if (bad_source(p)) {
 		*refuse = WEIR_R_BAD_SOURCE;
 	} else if (p->flags & PKT_OPTIONS) {
 		*refuse = WEIR_R_OPTIONS;
 	}
+	if (p->proto == IPPROTO_TCP)
+		return WEIR_R_TCP;
 	if (p->flags & PKT_FRAGMENT) {
 		fence_service(*svc);
 		return WEIR_R_FRAGMENT;

@@ -11,6 +11,7 @@
 
 #include "common.bpf.h"
 #include "weir/abi.h"
+#include "weir/steer.h"
 
 /* Fixed before load: the verifier removes what a configuration does not need. */
 const volatile struct weir_config cfg SEC(".rodata") = {};
@@ -89,5 +90,70 @@ struct {
 	__type(key, __u32);
 	__type(value, struct weir_count);
 } stats SEC(".maps");
+
+/* ---- steering ---- */
+
+/* Written by the control plane (mapped); programs count `active` in it, atomically. Never full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEIR_POOLS_MAX);
+	__type(key, __u32);
+	__type(value, struct weir_pool);
+} pools SEC(".maps");
+
+/* Written by the control plane (mapped), read here. Never full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEIR_BACKENDS_MAX);
+	__type(key, __u32);
+	__type(value, struct weir_backend);
+} backends SEC(".maps");
+
+/* As backends: consistent hashing for each pool. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEIR_POOLS_MAX);
+	__type(key, __u32);
+	__type(value, struct weir_maglev);
+} maglev SEC(".maps");
+
+/* Written here and by the sweeper (mapped), by compare-and-exchange. Size at load. Full: a flow that is over,
+ * half-open for a while, or of UDP and idle for longest gives way, and is settled; an open TCP connection does
+ * not: a new one then goes where it can be found without a place. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_flow_bucket);
+} flows SEC(".maps");
+
+/* Where later fragments go: element hash % size. Full: the older packet's rest is dropped. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_FRAGS);
+	__type(key, __u32);
+	__type(value, __u64);
+} frags SEC(".maps");
+
+/* Next hops, and what was sent, by backend. Written here, each CPU its own; summed by the control plane. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEIR_BACKENDS_MAX);
+	__type(key, __u32);
+	__type(value, struct weir_hop);
+} hops SEC(".maps");
+
+/* Written by the control plane, read here for what comes back from backends. Full: refused there. (A
+ * kernel hash map: it is small, and only replies of translated services and foreign packets pay for it.) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * WEIR_BACKENDS_MAX);
+	__type(key, struct weir_nat_key);
+	__type(value, struct weir_nat_back);
+} nat_back SEC(".maps");
 
 #endif

@@ -37,7 +37,9 @@ struct weir_pkt {
 	__u8 family;	   /* 4, 6 */
 	__u8 proto;
 	__u8 flags;	   /* PKT_* */
-	__u8 pad[7];
+	__u8 tcp_flags;	   /* byte 13 of the TCP header */
+	__u16 ip_len;	   /* of the IP packet, as its header says */
+	__u32 salt;	   /* of the service's address, see struct weir_vip; set by classify */
 	__u64 ip_sum;	   /* of the IPv4 header's 16-bit words, not folded; see ip_sum_ok() */
 };
 _Static_assert(sizeof(struct weir_pkt) <= 96, "weir_pkt");
@@ -52,7 +54,7 @@ static __always_inline int parse_udp(struct weir_pkt *p, void *data, void *end, 
 	__u32 off = p->l4, len;
 	struct udphdr *udp;
 
-	if (!at_most(&off, L4_OFF_MAX))
+	if (l4_len < sizeof(*udp) || !at_most(&off, L4_OFF_MAX))
 		return WEIR_R_MALFORMED;
 	udp = data + off;
 	OPAQUE(udp);
@@ -74,12 +76,13 @@ static __always_inline int parse_udp(struct weir_pkt *p, void *data, void *end, 
 	return WEIR_NEXT;
 }
 
-static __always_inline int parse_tcp(struct weir_pkt *p, void *data, void *end)
+/* (A fragment that is too short for its header is an attack: RFC 1858.) */
+static __always_inline int parse_tcp(struct weir_pkt *p, void *data, void *end, __u32 l4_len)
 {
 	__u32 off = p->l4;
 	struct tcphdr *tcp;
 
-	if (!at_most(&off, L4_OFF_MAX))
+	if (l4_len < sizeof(*tcp) || !at_most(&off, L4_OFF_MAX))
 		return WEIR_R_MALFORMED;
 	tcp = data + off;
 	OPAQUE(tcp);
@@ -87,6 +90,7 @@ static __always_inline int parse_tcp(struct weir_pkt *p, void *data, void *end)
 		return WEIR_R_MALFORMED;
 	p->sport = tcp->source;
 	p->dport = tcp->dest;
+	p->tcp_flags = LOAD(__u8, (__u8 *)tcp + 13);
 	return WEIR_NEXT;
 }
 
@@ -97,7 +101,7 @@ static __always_inline int parse_l4(struct weir_pkt *p, void *data, void *end, _
 	if (p->proto == IPPROTO_UDP)
 		return parse_udp(p, data, end, l4_len);
 	if (p->proto == IPPROTO_TCP)
-		return parse_tcp(p, data, end);
+		return parse_tcp(p, data, end, l4_len);
 	return WEIR_R_OTHER;
 }
 
@@ -136,6 +140,7 @@ static __always_inline int parse_ipv4(struct weir_pkt *p, void *data, void *end)
 	p->saddr.w[0] = ip->saddr;
 	p->daddr.w[0] = ip->daddr;
 	p->l4 = p->l3 + hlen;
+	p->ip_len = len;
 	return parse_l4(p, data, end, len - hlen);
 }
 
@@ -230,6 +235,7 @@ static __always_inline int parse_ipv6(PKT_CTX *ctx, struct weir_pkt *p, void *da
 	__builtin_memcpy(&p->saddr, &ip->saddr, sizeof(p->saddr));
 	__builtin_memcpy(&p->daddr, &ip->daddr, sizeof(p->daddr));
 	p->l4 = p->l3 + sizeof(*ip);
+	p->ip_len = sizeof(*ip) + len;
 	if (p->proto != IPPROTO_UDP && p->proto != IPPROTO_TCP) {
 		__u32 x = parse_extensions(ctx, p->l4, p->proto);
 

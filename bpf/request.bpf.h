@@ -32,6 +32,16 @@ struct weir_reply {
 	__u32 csum;    /* and its checksum from an even offset */
 };
 
+/* Translation: what stands in a packet, and what shall; see nat.bpf.h. */
+struct nat_edit {
+	struct weir_addr old, new;
+	__be16 old_port, new_port;
+	__u16 l3, l4;  /* of the IP header (the quoted one, in an ICMP error); l4 0: only addresses */
+	__u8 family, proto;
+	__u8 source;   /* 1: the source changes, 0: the destination */
+	__u8 l4_check; /* whether the L4 checksum is there to change */
+};
+
 struct weir_work {
 	__u64 key[KEY_WORDS];	  /* of a lookup or a write, the last word padded with zeroes */
 	__u64 hash;		  /* of the key */
@@ -49,6 +59,14 @@ struct weir_work {
 	__u64 now_jiffies;	  /* and the tick at which it was read */
 	__u64 word;		  /* the index word of the slot that answers */
 	struct weir_reply reply;  /* rendered by render() */
+	struct weir_pkt quote;	  /* what an ICMP error is about: see parse_quote() */
+	__u32 answers_tick;	  /* how many ICMP errors and resets were sent in this tick */
+	__u32 answers;
+	struct bpf_fib_lookup fib;
+	struct nat_edit front, quoted; /* of a packet, and of what an ICMP error is about */
+	__u32 back_svc;		  /* the service whose backend sent a reply */
+	__u32 pad2;
+	__u32 ip_id;		  /* of tunnels' packets that may be fragmented */
 	__u8 out[768];		  /* the rendered part of the reply */
 	__u8 req[REQ_SIZE + 264]; /* the datagram; room to read a longest key from any offset */
 };

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 4c: the request's frame becomes the reply's. The only place that writes headers. Everything
+ * Stage 4c: the request's frame becomes the reply's. (Steering writes headers in deliver.bpf.h.) Everything
  * that can fail comes before the first store; after it only TX or ABORTED.
  */
 #ifndef WEIR_REWRITE_BPF_H
 #define WEIR_REWRITE_BPF_H
 
 #include "answer.bpf.h"
+#include "frame.bpf.h"
 #include "parse.bpf.h"
 
 #define FRAME_MIN 60 /* without the FCS: not every driver pads */
 /* Growth at the head stops short of what drivers keep there for themselves (xdp_frame 40 bytes and a
  * virtio header 12, of 256). */
 #define HEAD_MAX  192
-#define FRAME_OFF_MAX 1024 /* of anything that is written word by word */
 
 struct udp_frame {
 	struct udphdr udp;
@@ -39,21 +39,6 @@ static __always_inline int resize(struct xdp_md *ctx, int by)
 		return 0;
 	bpf_xdp_adjust_head(ctx, HEAD_MAX);
 	return -1;
-}
-
-/* The first 24 bytes of a frame: both addresses and up to two VLAN tags. */
-struct l2_words {
-	__u64 w[3];
-};
-
-static __always_inline bool save_l2(struct l2_words *l2, void *data, void *end)
-{
-	if (data + sizeof(*l2) > end)
-		return false;
-	l2->w[0] = LOAD(__u64, data); /* a memcpy() would go byte by byte */
-	l2->w[1] = LOAD(__u64, data + 8);
-	l2->w[2] = LOAD(__u64, data + 16);
-	return true;
 }
 
 /* Swaps the addresses, keeps the tags. What it writes behind them is overwritten by the IP header. */
@@ -125,19 +110,6 @@ static __always_inline void write_udp(struct udp_frame *u, const struct weir_pkt
 	w[1] = bpf_htons(udp_len) | (__u32)csum << 16;
 	w[2] = id;
 	w[3] = bpf_htons(1);
-}
-
-/* The frame is at least `need` bytes long from `off`, an offset that the verifier knows nothing of: the
- * place, or NULL. */
-static __always_inline void *frame_at(struct xdp_md *ctx, __u32 off, __u32 need)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-
-	if (!at_most(&off, FRAME_OFF_MAX))
-		return NULL;
-	data += off;
-	OPAQUE(data);
-	return data + need > end ? NULL : data;
 }
 
 static __always_inline bool write_headers(struct xdp_md *ctx, const struct weir_pkt *p, const struct l2_words *l2,
@@ -246,7 +218,7 @@ static __always_inline int rewrite(struct xdp_md *ctx, const struct weir_pkt *p,
 		return WEIR_R_OTHER_HOST;
 	if (cfg.frags && p->len != ctx->data_end - ctx->data) /* in several buffers: no simple request */
 		return WEIR_R_NO_ROOM;
-	if (p->family == 6 || !(cfg.services[svc & (WEIR_SERVICES_MAX - 1)].flags & WEIR_SVC_NO_CSUM4))
+	if (p->family == 6 || !(service_at(svc)->flags & WEIR_SVC_NO_CSUM4))
 		csum = udp_csum(p, r, udp_len, id, out_csum(w, r->out_len));
 	if (frame < FRAME_MIN && p->len >= FRAME_MIN)
 		frame = FRAME_MIN;

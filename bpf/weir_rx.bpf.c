@@ -5,10 +5,12 @@
  */
 #define PKT_CTX	     struct xdp_md
 #define PKT_LEN(ctx) (cfg.frags ? (__u32)bpf_xdp_get_buff_len(ctx) : (ctx)->data_end - (ctx)->data)
+#define PKT_LOAD     bpf_xdp_load_bytes
 #include "maps.bpf.h"
 #include "classify.bpf.h"
 #include "observe.bpf.h"
 #include "rewrite.bpf.h"
+#include "steer.bpf.h"
 
 /* Copies the datagram into the work area, as far as it can be understood. */
 static __always_inline int load_request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w)
@@ -104,7 +106,8 @@ static __always_inline int answer(struct xdp_md *ctx, const struct weir_pkt *p, 
 	return r;
 }
 
-static __always_inline int receive(struct xdp_md *ctx, struct weir_pkt *p, __u32 *svc)
+/* From the headers to a reason: answered, refused, or what is to be done with it. */
+static __always_inline int serve(struct xdp_md *ctx, struct weir_pkt *p, __u32 *svc)
 {
 	int refuse = WEIR_NEXT, r;
 	struct weir_work *w;
@@ -117,6 +120,8 @@ static __always_inline int receive(struct xdp_md *ctx, struct weir_pkt *p, __u32
 	w = work_area();
 	if (!w)
 		return WEIR_R_MISS;
+	if (cfg.steer && !(service_at(*svc)->flags & WEIR_SVC_CACHE))
+		return refuse;
 	FORGET(p->l3, w);
 	FORGET(p->payload, w);
 	FORGET(p->family, w);
@@ -135,10 +140,14 @@ int weir_rx(struct xdp_md *ctx)
 {
 	struct weir_pkt p = {};
 	__u32 svc = WEIR_SVC_NONE;
-	int reason = receive(ctx, &p, &svc);
+	int action = -1, reason = serve(ctx, &p, &svc);
 
+	if (cfg.steer)
+		reason = steer(ctx, &p, &svc, reason, &action);
+	if (reason == WEIR_NEXT) /* UDP to a service of TCP */
+		reason = WEIR_R_OTHER;
 	observe(svc, reason, p.len);
-	return xdp_action(reason);
+	return action >= 0 ? action : xdp_action(reason);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -7,6 +7,8 @@
 #define OPT_SERVICE { "service", 's', "NAME", "which service; needed when there are several" }
 #define OPT_ONLY    { "service", 's', "NAME", "only this service" }
 
+#define OPT_POOL    { "pool", 'p', "POOL", "which pool; needed when there are several" }
+
 static const struct opt check_opts[] = { OPT_CONFIG, {} };
 static const struct opt load_opts[] = {
 	OPT_CONFIG,
@@ -16,6 +18,12 @@ static const struct opt load_opts[] = {
 	{},
 };
 static const struct opt reload_opts[] = { OPT_CONFIG, OPT_DRY_RUN, {} };
+static const struct opt run_opts[] = {
+	OPT_CONFIG,
+	{ "no-load", 0, NULL, "when nothing is loaded, wait until something is" },
+	{ "unload-on-exit", 0, NULL, "take everything away at the end" },
+	{},
+};
 static const struct opt no_opts[] = { {} };
 static const struct opt stats_opts[] = {
 	{ "watch", 'w', NULL, "every second, with rates, until Ctrl-C" },
@@ -49,6 +57,60 @@ static const struct opt put_opts[] = {
 	{},
 };
 static const struct opt flush_opts[] = { OPT_ONLY, {} };
+static const struct opt backend_show_opts[] = { { "pool", 'p', "POOL", "only this pool" }, {} };
+static const struct opt backend_opts[] = { OPT_POOL, {} };
+static const struct opt backend_add_opts[] = {
+	OPT_POOL,
+	{ "capacity", 0, "N", "its share against the others': 1 to 65536; default: 100" },
+	{ "backup", 0, NULL, "used only when no other is left" },
+	{ "delivery", 0, "WAY", "l2, tunnel or nat; default: the pool's" },
+	{ "shard", 0, "N", "its shard, where the pool has several: 0, 1, .." },
+	{ "quic-id", 0, "N", "its number in QUIC connection ids" },
+	{},
+};
+static const struct opt backend_set_opts[] = {
+	OPT_POOL,
+	{ "capacity", 0, "N", "its share against the others': 1 to 65536" },
+	{ "backup", 0, "YES", "yes: used only when no other is left; no" },
+	{},
+};
+static const struct opt drain_opts[] = {
+	OPT_POOL,
+	{ "wait", 0, "[DURATION]", "wait until no connection is left, so long at most" },
+	{},
+};
+static const struct opt backend_del_opts[] = {
+	OPT_POOL,
+	{ "force", 0, NULL, "even though it has connections" },
+	{},
+};
+#define OPTS_SERVICE                                                                                     \
+	{ "clients", 0, "LIST", "networks that are answered, comma-separated" },                \
+	{ "pool", 'p', "POOL", "where it goes" },                                                        \
+	{ "protocol", 0, "WHICH", "tcp, udp or both: what goes to the pool" },                           \
+	{ "fragments", 0, "WAY", "steer or drop" },                                                      \
+	{ "origin", 0, "ADDRESS", "of a cache: where values are fetched" },                              \
+	{ "ttl", 't', "TTL", "of a cache: how long a copy lives" }
+static const struct opt service_add_opts[] = {
+	OPTS_SERVICE,
+	{ "cache", 0, NULL, "answer lookups, with a pool (without one it does)" },
+	{},
+};
+static const struct opt service_set_opts[] = {
+	{ "vips", 0, "LIST", "its addresses, comma-separated" },
+	OPTS_SERVICE,
+	{ "migrate", 0, "POOL=PERCENT", "move that share of the keys to a pool; or none" },
+	{ "scheduler", 0, "NAME", "least-loaded, maglev or maglev-bounded" },
+	{ "fail", 0, "WAY", "drop or reset, when no backend is left" },
+	{ "quantum", 0, "PERCENT", "loads that differ by less count as equal" },
+	{ "bound", 0, "PERCENT", "how far above the mean maglev-bounded goes" },
+	{},
+};
+static const struct opt flow_opts[] = {
+	{ "limit", 'n', "N", "at most N flows, 0 for all; default: 1000" },
+	{ "count", 0, NULL, "only how many, by backend and state" },
+	{},
+};
 
 const struct cmd commands[] = {
 	{
@@ -74,8 +136,17 @@ const struct cmd commands[] = {
 	{
 		.noun = "reload", .args = "-c FILE", .opts = reload_opts, .run = cmd_reload,
 		.summary = "change configuration and programs while running",
-		.details = "No packet, counter or hot key is lost. --dry-run needs no privileges.",
+		.details = "No packet, counter, hot key or connection is lost. What commands changed by\n"
+			   "hand goes back to what the configuration says. --dry-run needs no privileges.",
 		.example = "weir reload -c weir.yaml",
+	},
+	{
+		.noun = "run", .args = "-c FILE", .opts = run_opts, .run = cmd_run,
+		.summary = "the agent: health checks, and the upkeep of what is loaded",
+		.details = "Loads when nothing is loaded, else keeps what is. Runs until SIGTERM or Ctrl-C,\n"
+			   "and leaves the programs at work. SIGHUP reloads FILE. Commands work beside it.\n"
+			   "With --json, a document a line for each change of a backend's health.",
+		.example = "weir run -c /etc/weir.yaml",
 	},
 	{
 		.noun = "status", .opts = no_opts, .run = cmd_status,
@@ -94,6 +165,100 @@ const struct cmd commands[] = {
 		.summary = "what this host lacks to run weir, and the fix",
 		.details = "Changes nothing. Run it as root: without privileges some checks cannot be made.",
 		.example = "weir doctor -i eth0",
+	},
+	{
+		.noun = "service", .verb = "show", .args = "[NAME]", .opts = no_opts, .run = cmd_service_show,
+		.max_args = 1,
+		.summary = "addresses, pool, scheduler and packets of services",
+		.example = "weir service show web",
+	},
+	{
+		.noun = "service", .verb = "add", .args = "NAME VIP...", .opts = service_add_opts,
+		.run = cmd_service_add, .min_args = 2, .max_args = -1,
+		.summary = "add a service, until reload",
+		.details = "By the rules of weir.yaml(5), whose keys the options are. Packets flow on.",
+		.example = "weir service add web2 192.0.2.2:443 '[2001:db8::2]:443' -p web",
+	},
+	{
+		.noun = "service", .verb = "set", .args = "NAME", .opts = service_set_opts,
+		.run = cmd_service_set, .min_args = 1, .max_args = 1,
+		.summary = "change a service or how its pool chooses, until reload",
+		.details = "By the rules of weir.yaml(5). Connections stay where they are.",
+		.example = "weir service set web --scheduler maglev-bounded --bound 25%\n"
+			   "weir service set users --migrate users-new=10%",
+	},
+	{
+		.noun = "service", .verb = "del", .args = "NAME", .opts = no_opts, .run = cmd_service_del,
+		.min_args = 1, .max_args = 1,
+		.summary = "take a service away, until reload",
+		.details = "Its packets go to this host as if it had never been. Its pool stays.",
+		.example = "weir service del web",
+	},
+	{
+		.noun = "backend", .verb = "show", .args = "[NAME]", .opts = backend_show_opts,
+		.run = cmd_backend_show, .max_args = 1,
+		.summary = "state, load and traffic of backends",
+		.details = "Load is active connections for the capacity, 1.00 being the mean of those in the\n"
+			   "pool, or in the shard, that new connections go to. Packets and bytes are those\n"
+			   "sent to it.",
+		.example = "weir backend show -p web\n"
+			   "weir backend show --json | jq '.backends[] | [.name, .active]'",
+	},
+	{
+		.noun = "backend", .verb = "add", .args = "NAME ADDRESS[:PORT]", .opts = backend_add_opts,
+		.run = cmd_backend_add, .min_args = 2, .max_args = 2,
+		.summary = "add a backend to a pool, until reload",
+		.example = "weir backend add -p web b5 10.0.0.15 --capacity 200",
+	},
+	{
+		.noun = "backend", .verb = "set", .args = "NAME", .opts = backend_set_opts,
+		.run = cmd_backend_set, .min_args = 1, .max_args = 1,
+		.summary = "change a backend's capacity or role, until reload",
+		.details = "Connections stay where they are.",
+		.example = "weir backend set -p web b5 --capacity 50",
+	},
+	{
+		.noun = "backend", .verb = "drain", .args = "NAME", .opts = drain_opts,
+		.run = cmd_backend_drain, .min_args = 1, .max_args = 1,
+		.summary = "give it no new connections, and keep the old",
+		.details = "Says how many connections are left. With --wait, the exit status is 1 when there\n"
+			   "still are some at the end of the time. `weir backend enable` ends it.",
+		.example = "weir backend drain -p web b5 --wait=10m && weir backend del -p web b5",
+	},
+	{
+		.noun = "backend", .verb = "enable", .args = "NAME", .opts = backend_opts,
+		.run = cmd_backend_enable, .min_args = 1, .max_args = 1,
+		.summary = "let it take connections again",
+		.example = "weir backend enable -p web b5",
+	},
+	{
+		.noun = "backend", .verb = "disable", .args = "NAME", .opts = backend_opts,
+		.run = cmd_backend_disable, .min_args = 1, .max_args = 1,
+		.summary = "send it nothing: its connections move at once",
+		.example = "weir backend disable -p web b5",
+	},
+	{
+		.noun = "backend", .verb = "del", .args = "NAME", .opts = backend_del_opts,
+		.run = cmd_backend_del, .min_args = 1, .max_args = 1,
+		.summary = "take it out of its pool, until reload",
+		.details = "One that has connections needs --force: they move to other backends, which know\n"
+			   "nothing of them. `weir backend drain --wait` lets them end first.",
+		.example = "weir backend del -p web b5",
+	},
+	{
+		.noun = "flow", .verb = "show", .args = "[FILTER...]", .opts = flow_opts, .run = cmd_flow_show,
+		.max_args = -1,
+		.summary = "the connections in the flow table, live",
+		.details = "All FILTERs must hold, each may be there once:\n"
+			   "  backend=NAME pool=NAME service=NAME\n"
+			   "  client=ADDRESS  or a network; of IPv6 clients only the last 32 bits are\n"
+			   "                  known, shown as *:1234:5678\n"
+			   "  port=N          the client's\n"
+			   "  state=STATE     open, udp, closing, half-open, closed, or found (without its\n"
+			   "                  beginning, a moment ago)\n"
+			   "  family=4 or 6, proto=tcp or udp\n"
+			   "  idle>DURATION idle<DURATION  since the last packet; quote them",
+		.example = "weir flow show backend=b5 state=open 'idle>5m'\nweir flow show --count",
 	},
 	{
 		.noun = "cache", .verb = "warm", .args = "LIST...", .opts = warm_opts, .run = cmd_cache_warm,

@@ -11,7 +11,7 @@
 struct opt {
 	const char *name; /* long name, without the dashes */
 	char letter;	  /* 0: none */
-	const char *arg;  /* NULL: a switch, else the argument's name in the help */
+	const char *arg;  /* NULL: a switch, else the argument's name in the help; "[NAME]": may be left out */
 	const char *help;
 };
 
@@ -37,9 +37,22 @@ int cmd_check(const struct cmd *, char **, int, char **);
 int cmd_load(const struct cmd *, char **, int, char **);
 int cmd_unload(const struct cmd *, char **, int, char **);
 int cmd_reload(const struct cmd *, char **, int, char **);
+int cmd_run(const struct cmd *, char **, int, char **);
 int cmd_status(const struct cmd *, char **, int, char **);
 int cmd_stats(const struct cmd *, char **, int, char **);
 int cmd_doctor(const struct cmd *, char **, int, char **);
+int cmd_service_show(const struct cmd *, char **, int, char **);
+int cmd_service_add(const struct cmd *, char **, int, char **);
+int cmd_service_del(const struct cmd *, char **, int, char **);
+int cmd_service_set(const struct cmd *, char **, int, char **);
+int cmd_backend_show(const struct cmd *, char **, int, char **);
+int cmd_backend_add(const struct cmd *, char **, int, char **);
+int cmd_backend_set(const struct cmd *, char **, int, char **);
+int cmd_backend_drain(const struct cmd *, char **, int, char **);
+int cmd_backend_enable(const struct cmd *, char **, int, char **);
+int cmd_backend_disable(const struct cmd *, char **, int, char **);
+int cmd_backend_del(const struct cmd *, char **, int, char **);
+int cmd_flow_show(const struct cmd *, char **, int, char **);
 int cmd_cache_warm(const struct cmd *, char **, int, char **);
 int cmd_cache_show(const struct cmd *, char **, int, char **);
 int cmd_cache_get(const struct cmd *, char **, int, char **);

@@ -71,9 +71,63 @@ static const char *client_text(const struct config_service *s, unsigned k, char 
 	return text;
 }
 
+static const char *address_text(const struct config_vip *at, char *text, size_t len)
+{
+	if (at->port)
+		return vip_text(at, text, len);
+	inet_ntop(at->family == 4 ? AF_INET : AF_INET6, &at->addr, text, len);
+	return text;
+}
+
+static const char *protocol_text(const struct config_service *s)
+{
+	if (s->flags & WEIR_SVC_TCP)
+		return s->flags & WEIR_SVC_UDP ? "both" : "tcp";
+	return "udp";
+}
+
+static const char *fragments_text(const struct config_service *s)
+{
+	return s->flags & WEIR_SVC_FRAGMENTS ? "steer" : "drop";
+}
+
+static const char *fail_text(const struct config_pool *p)
+{
+	return p->fail == WEIR_FAIL_RESET ? "reset" : "drop";
+}
+
+static bool is_http(const struct config_check *check)
+{
+	return check->kind == CHECK_HTTP || check->kind == CHECK_HTTPS;
+}
+
 /* ---- for people ------------------------------------------------------------------------------- */
 
-static void print_service(const struct config_service *s)
+static void print_pool_use(const struct config *c, const struct config_service *s)
+{
+	printf("  protocol   %s\n", protocol_text(s));
+	printf("  pool       %s\n", c->pools[s->pool].name);
+	if (s->migrate_pool != CONFIG_NO_POOL)
+		printf("  migrate    %g%% of the keys to %s\n", s->migrate_percent,
+		       c->pools[s->migrate_pool].name);
+	if (s->fallback != CONFIG_NO_POOL)
+		printf("  fallback   %s\n", c->pools[s->fallback].name);
+	if (s->quic_len)
+		printf("  quic       server id of %u byte%s at byte %u of connection ids\n", s->quic_len,
+		       s->quic_len == 1 ? "" : "s", s->quic_at);
+	printf("  fragments  %s\n", fragments_text(s));
+}
+
+static void print_hot(const struct config_service *s)
+{
+	printf("  origin     %s\n", *s->origin ? s->origin : "none: lists must carry the values");
+	printf("  ttl        %s\n", ttl_text(s->ttl_ns));
+	printf("  value_max  %u bytes\n", s->value_max);
+	if (s->flags & WEIR_SVC_NO_CSUM4)
+		printf("  checksum   none over IPv4\n");
+}
+
+static void print_service(const struct config *c, const struct config_service *s)
 {
 	char text[64];
 
@@ -83,12 +137,75 @@ static void print_service(const struct config_service *s)
 	printf("\n  clients   ");
 	for (unsigned i = 0; i < s->nclients4 + s->nclients6; i++)
 		printf(" %s", client_text(s, i, text, sizeof(text)));
-	printf("\n  strangers  %s\n", strangers_text(s));
-	printf("  origin     %s\n", *s->origin ? s->origin : "none: lists must carry the values");
-	printf("  ttl        %s\n", ttl_text(s->ttl_ns));
-	printf("  value_max  %u bytes\n", s->value_max);
-	if (s->flags & WEIR_SVC_NO_CSUM4)
-		printf("  checksum   none over IPv4\n");
+	if (s->flags & WEIR_SVC_ANY_CLIENT)
+		printf(" anyone\n");
+	else
+		printf("\n  strangers  %s\n", strangers_text(s));
+	if (s->pool != CONFIG_NO_POOL)
+		print_pool_use(c, s);
+	if (s->flags & WEIR_SVC_CACHE)
+		print_hot(s);
+}
+
+static void print_check(const struct config_check *check)
+{
+	printf("  check      %s", check_names[check->kind]);
+	if (is_http(check))
+		printf(" %s%s%s, status %u to %u", check->path, check->host ? " of " : "",
+		       check->host ? check->host : "", check->status_min, check->status_max);
+	if (check->command)
+		printf(" \"%s\"", check->command);
+	if (check->port)
+		printf(", port %u", ntohs(check->port));
+	if (check->kind != CHECK_NONE)
+		printf("\n             every %s (%u%% more or less), timeout %s, up after %u, down after %u",
+		       human_duration(check->interval_ns), check->jitter, human_duration(check->timeout_ns),
+		       check->rise, check->fall);
+	printf("\n");
+}
+
+static void print_backend(const struct config_pool *p, const struct config_backend *b)
+{
+	char text[64];
+
+	printf("    %-16s %-22s %s, capacity %u", b->name, address_text(&b->at, text, sizeof(text)),
+	       delivery_names[b->via - 1], b->capacity);
+	if (p->shards > 1)
+		printf(", shard %u", b->shard);
+	if (b->quic_id != CONFIG_NO_QUIC_ID)
+		printf(", quic id %u", b->quic_id);
+	if (b->backup)
+		printf(", backup");
+	if (b->admin != WEIR_ADMIN_UP)
+		printf(", %s", state_names[b->admin]);
+	printf("\n");
+}
+
+static void print_pool(const struct config_pool *p)
+{
+	printf("pool %s\n  scheduler  %s", p->name, scheduler_names[p->scheduler]);
+	if (p->scheduler == WEIR_SCHED_LEAST_LOADED)
+		printf(", loads within %u%% are equal", p->quantum);
+	if (p->scheduler == WEIR_SCHED_MAGLEV_BOUNDED)
+		printf(", up to %u%% above the mean", p->bound);
+	printf("\n  delivery   %s\n  fail       %s\n", delivery_names[p->via - 1], fail_text(p));
+	if (p->slow_start_ns)
+		printf("  slow start %s\n", human_duration(p->slow_start_ns));
+	print_check(&p->check);
+	if (p->shards > 1)
+		printf("  shards     %u\n", p->shards);
+	printf("  backends\n");
+	for (unsigned b = 0; b < p->nbackends; b++)
+		print_backend(p, &p->backends[b]);
+}
+
+static void print_flows(const struct config *c)
+{
+	printf("flows, at most %s\n", human_count((__u64)c->flow_buckets * WEIR_BUCKET_WORDS));
+	printf("  forgotten after: open %s, udp %s, half-open %s", human_duration(c->idle_ns[WEIR_FLOW_TCP]),
+	       human_duration(c->idle_ns[WEIR_FLOW_UDP]), human_duration(c->idle_ns[WEIR_FLOW_SYN]));
+	printf(", closing %s, closed %s\n", human_duration(c->idle_ns[WEIR_FLOW_FIN_C]),
+	       human_duration(c->idle_ns[WEIR_FLOW_CLOSED]));
 }
 
 static void print_memory(const struct config *c, const struct config_memory *m)
@@ -98,6 +215,8 @@ static void print_memory(const struct config *c, const struct config_memory *m)
 	printf("  %-12s %10s\n", "slots", human_bytes(m->slabs));
 	printf("  %-12s %10s\n", "hit counters", human_bytes(m->hits));
 	printf("  %-12s %10s\n", "fences", human_bytes(m->fences));
+	if (m->flows)
+		printf("  %-12s %10s\n", "flows", human_bytes(m->flows));
 	printf("  %-12s %10s\n", "other", human_bytes(m->other));
 	printf("  %-12s %10s\n", "total", human_bytes(m->total));
 }
@@ -109,8 +228,29 @@ static void print_config(const struct config *c, const struct config_memory *m)
 		printf(" %s (%s)", iface_text(&c->ifaces[i]), mode_names[c->ifaces[i].mode]);
 	printf("\n");
 	for (unsigned i = 0; i < c->nservices; i++)
-		print_service(&c->services[i]);
+		print_service(c, &c->services[i]);
+	for (unsigned i = 0; i < c->npools; i++)
+		print_pool(&c->pools[i]);
+	if (c->flow_buckets)
+		print_flows(c);
 	print_memory(c, m);
+}
+
+/* Whether a service may send packets to pool p. */
+static bool is_used(const struct config *c, int p)
+{
+	for (unsigned i = 0; i < c->nservices; i++)
+		if (c->services[i].pool == p || c->services[i].migrate_pool == p ||
+		    c->services[i].fallback == p)
+			return true;
+	return false;
+}
+
+static void note_unused(const struct config *c)
+{
+	for (unsigned p = 0; p < c->npools; p++)
+		if (!is_used(c, p))
+			note("pool %s: no service uses it", c->pools[p].name);
 }
 
 /* ---- for scripts ------------------------------------------------------------------------------ */
@@ -126,32 +266,137 @@ static json_t *json_interfaces(const struct config *c)
 	return list;
 }
 
-static json_t *json_service(const struct config_service *s)
+static json_t *json_clients(const struct config_service *s)
 {
-	json_t *vips = json_array(), *clients = json_array();
+	json_t *clients = json_array();
+	char text[64];
+
+	for (unsigned i = 0; i < s->nclients4 + s->nclients6; i++)
+		json_array_append_new(clients, json_string(client_text(s, i, text, sizeof(text))));
+	return clients;
+}
+
+/* What of a service is about its cache. */
+static void json_set_hot(json_t *doc, const struct config_service *s)
+{
+	json_t *hot = json_pack("{s:s?, s:o, s:I, s:b}", "origin", *s->origin ? s->origin : NULL,
+				"ttl_seconds", json_seconds(s->ttl_ns), "value_max", (json_int_t)s->value_max,
+				"udp_checksum", !(s->flags & WEIR_SVC_NO_CSUM4));
+
+	json_object_update(doc, hot);
+	json_decref(hot);
+}
+
+static const char *pool_name(const struct config *c, int pool)
+{
+	return pool == CONFIG_NO_POOL ? NULL : c->pools[pool].name;
+}
+
+/* And about its pool. */
+static void json_set_use(json_t *doc, const struct config *c, const struct config_service *s)
+{
+	json_t *use = json_pack("{s:s, s:s?, s:s}", "protocol", protocol_text(s), "fallback",
+				pool_name(c, s->fallback), "fragments", fragments_text(s));
+
+	json_object_set_new(use, "migrate",
+			    s->migrate_pool == CONFIG_NO_POOL
+				    ? json_null()
+				    : json_pack("{s:s, s:f}", "to", pool_name(c, s->migrate_pool), "percent",
+						s->migrate_percent));
+	json_object_set_new(use, "quic",
+			    s->quic_len ? json_pack("{s:i, s:i}", "offset", s->quic_at, "length", s->quic_len)
+					: json_null());
+	json_object_update(doc, use);
+	json_decref(use);
+}
+
+static json_t *json_service(const struct config *c, const struct config_service *s)
+{
+	json_t *vips = json_array(), *doc;
+	bool any = s->flags & WEIR_SVC_ANY_CLIENT;
 	char text[64];
 
 	for (unsigned i = 0; i < s->nvips; i++)
 		json_array_append_new(vips, json_string(vip_text(&s->vips[i], text, sizeof(text))));
-	for (unsigned i = 0; i < s->nclients4 + s->nclients6; i++)
-		json_array_append_new(clients, json_string(client_text(s, i, text, sizeof(text))));
-	return json_pack("{s:s, s:o, s:o, s:s, s:s?, s:o, s:I, s:b}", "name", s->name, "vips", vips,
-			 "clients", clients, "strangers", strangers_text(s), "origin",
-			 *s->origin ? s->origin : NULL,
-			 "ttl_seconds", s->ttl_ns == WEIR_NEVER ? json_null() : json_real(s->ttl_ns / 1e9),
-			 "value_max", (json_int_t)s->value_max, "udp_checksum",
-			 !(s->flags & WEIR_SVC_NO_CSUM4));
+	doc = json_pack("{s:s, s:o, s:o, s:s?, s:b, s:s?}", "name", s->name, "vips", vips, "clients",
+			any ? json_null() : json_clients(s), "strangers", any ? NULL : strangers_text(s),
+			"cache", !!(s->flags & WEIR_SVC_CACHE), "pool", pool_name(c, s->pool));
+	if (s->flags & WEIR_SVC_CACHE)
+		json_set_hot(doc, s);
+	if (s->pool != CONFIG_NO_POOL)
+		json_set_use(doc, c, s);
+	return doc;
+}
+
+static json_t *json_check(const struct config_check *check)
+{
+	json_t *doc;
+
+	if (check->kind == CHECK_NONE)
+		return json_null();
+	doc = json_pack("{s:s, s:o, s:o, s:o, s:i, s:i, s:i}", "type", check_names[check->kind], "port",
+			check->port ? json_integer(ntohs(check->port)) : json_null(), "interval_seconds",
+			json_seconds(check->interval_ns), "timeout_seconds", json_seconds(check->timeout_ns),
+			"rise", check->rise, "fall", check->fall, "jitter_percent", check->jitter);
+	if (is_http(check)) {
+		json_object_set_new(doc, "path", json_string(check->path));
+		json_object_set_new(doc, "host", check->host ? json_string(check->host) : json_null());
+		json_object_set_new(doc, "status", json_pack("[i, i]", check->status_min, check->status_max));
+	}
+	if (check->command)
+		json_object_set_new(doc, "command", json_string(check->command));
+	return doc;
+}
+
+static json_t *json_backend(const struct config_pool *p, const struct config_backend *b)
+{
+	char text[64];
+
+	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:s, s:o, s:o}", "name", b->name, "address",
+			 address_text(&b->at, text, sizeof(text)), "delivery", delivery_names[b->via - 1],
+			 "capacity", (json_int_t)b->capacity, "backup", b->backup, "state",
+			 state_names[b->admin], "shard", p->shards > 1 ? json_integer(b->shard) : json_null(),
+			 "quic_id", b->quic_id == CONFIG_NO_QUIC_ID ? json_null() : json_integer(b->quic_id));
+}
+
+static json_t *json_pool(const struct config_pool *p)
+{
+	json_t *backends = json_array();
+
+	for (unsigned b = 0; b < p->nbackends; b++)
+		json_array_append_new(backends, json_backend(p, &p->backends[b]));
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:i, s:o, s:o}", "name", p->name, "scheduler",
+			 scheduler_names[p->scheduler], "delivery", delivery_names[p->via - 1], "fail",
+			 fail_text(p), "quantum_percent", p->quantum, "bound_percent", p->bound,
+			 "slow_start_seconds", json_real(p->slow_start_ns / 1e9), "shards", p->shards,
+			 "check", json_check(&p->check), "backends", backends);
+}
+
+static json_t *json_flows(const struct config *c)
+{
+	if (!c->flow_buckets)
+		return json_null();
+	return json_pack("{s:I, s:{s:o, s:o, s:o, s:o, s:o}}", "capacity",
+			 (json_int_t)c->flow_buckets * WEIR_BUCKET_WORDS, "idle_seconds", "tcp",
+			 json_seconds(c->idle_ns[WEIR_FLOW_TCP]), "udp",
+			 json_seconds(c->idle_ns[WEIR_FLOW_UDP]), "half_open",
+			 json_seconds(c->idle_ns[WEIR_FLOW_SYN]), "closing",
+			 json_seconds(c->idle_ns[WEIR_FLOW_FIN_C]), "closed",
+			 json_seconds(c->idle_ns[WEIR_FLOW_CLOSED]));
 }
 
 static json_t *json_config(const struct config *c, const struct config_memory *m)
 {
-	json_t *services = json_array();
+	json_t *services = json_array(), *pools = json_array();
 
 	for (unsigned i = 0; i < c->nservices; i++)
-		json_array_append_new(services, json_service(&c->services[i]));
-	return json_pack("{s:o, s:{s:I, s:I, s:b}, s:o, s:o}", "interfaces", json_interfaces(c), "cache",
-			 "capacity", (json_int_t)c->capacity, "memory", (json_int_t)c->memory, "hit_counters",
-			 c->hit_counters, "services", services, "memory_bytes", json_memory(m));
+		json_array_append_new(services, json_service(c, &c->services[i]));
+	for (unsigned i = 0; i < c->npools; i++)
+		json_array_append_new(pools, json_pool(&c->pools[i]));
+	return json_pack("{s:o, s:{s:I, s:I, s:b}, s:o, s:o, s:o, s:o}", "interfaces", json_interfaces(c),
+			 "cache", "capacity", (json_int_t)c->capacity, "memory", (json_int_t)c->memory,
+			 "hit_counters", c->hit_counters, "flows", json_flows(c), "pools", pools, "services",
+			 services, "memory_bytes", json_memory(m));
 }
 
 /* ---- the command ------------------------------------------------------------------------------ */
@@ -182,6 +427,7 @@ static int check(const char *path, struct faults *faults)
 		config_memory(c, libbpf_num_possible_cpus(), &m);
 		if (!out_json)
 			print_config(c, &m);
+		note_unused(c);
 		if (config_fits(&m, why, sizeof(why)))
 			on_fault(&(struct config_fault){ path, 0, "cache", why }, faults);
 	}

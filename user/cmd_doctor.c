@@ -508,6 +508,19 @@ static void check_driver(struct doctor *d, const char *driver)
 		       "ethtool -K PEER tx off, for each sender behind it");
 }
 
+/* For steering only: the FIB tells next hops to programs on interfaces that forward. */
+static void check_forwarding(struct doctor *d, const char *iface)
+{
+	bool four = nic_forwards(iface, 4), six = nic_forwards(iface, 6);
+
+	if (four && six)
+		report(d, "forwarding", OK, "forwards IPv4 and IPv6", NULL);
+	else
+		report(d, "forwarding", INFO,
+		       say("does not forward %s: a service with a pool needs that", four ? "IPv6" : six ? "IPv4" : "packets"),
+		       say("sysctl -w net.ipv%d.conf.%s.forwarding=1", four ? 6 : 4, iface));
+}
+
 static void check_mtu(struct doctor *d, const char *iface)
 {
 	__u32 mtu;
@@ -695,6 +708,7 @@ static void check_iface(struct doctor *d, const char *iface)
 	check_driver(d, driver);
 	check_mtu(d, iface);
 	check_queues(d, iface);
+	check_forwarding(d, iface);
 	check_vlan(d, iface);
 	check_attached(d, iface, ifindex);
 }

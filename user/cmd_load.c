@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backends.h"
 #include "cmd.h"
 #include "nic.h"
 #include "session.h"
@@ -21,6 +22,7 @@ struct job {
 	struct config_memory memory;
 	const char *iface; /* -i */
 	json_t *warnings, *ifaces;
+	json_t *changes, *by_hand; /* of a dry reload that could look: what pools would change, what commands did */
 };
 
 static void degraded(struct job *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -60,8 +62,9 @@ static void print_memory(const struct job *j)
 	if (out_json || out_quiet)
 		return;
 	printf("memory for %s keys: %s\n", human_count(j->c->capacity), human_bytes(m->total));
-	printf("  index %s, slots %s, hit counters %s, fences %s, other %s\n", human_bytes(m->index),
-	       human_bytes(m->slabs), human_bytes(m->hits), human_bytes(m->fences), human_bytes(m->other));
+	printf("  index %s, slots %s, hit counters %s, fences %s, flows %s, other %s\n", human_bytes(m->index),
+	       human_bytes(m->slabs), human_bytes(m->hits), human_bytes(m->fences), human_bytes(m->flows),
+	       human_bytes(m->other));
 }
 
 /* A reload takes new memory only when sizes change; the old is free when it is done. */
@@ -127,13 +130,19 @@ static void print_document(struct job *j, bool ok, const struct weir_ctl *ctl)
 {
 	json_t *services = json_array();
 
+	json_t *doc;
+
 	for (unsigned i = 0; i < j->c->nservices; i++)
 		json_array_append_new(services, json_string(j->c->services[i].name));
-	out_document(j->kind, json_pack("{s:b, s:b, s:s, s:o, s:O, s:o, s:o, s:O}", "ok", ok, "dry_run",
-					j->dry_run, "file", printable(j->path, strlen(j->path)), "generation",
-					ctl ? json_integer(ctl->generation) : json_null(), "interfaces",
-					j->ifaces, "services", services, "memory_bytes",
-					json_memory(&j->memory), "warnings", j->warnings));
+	doc = json_pack("{s:b, s:b, s:s, s:o, s:O, s:o, s:o, s:O}", "ok", ok, "dry_run", j->dry_run, "file",
+			printable(j->path, strlen(j->path)), "generation",
+			ctl ? json_integer(ctl->generation) : json_null(), "interfaces", j->ifaces, "services",
+			services, "memory_bytes", json_memory(&j->memory), "warnings", j->warnings);
+	if (j->dry_run && j->reload) {
+		json_object_set_new(doc, "changes", j->changes ? json_incref(j->changes) : json_null());
+		json_object_set_new(doc, "by_hand", j->by_hand ? json_incref(j->by_hand) : json_null());
+	}
+	out_document(j->kind, doc);
 }
 
 /* ---- --dry-run -------------------------------------------------------------------------------- */
@@ -157,21 +166,76 @@ static bool dry_iface(struct job *j, const struct config_iface *iface)
 	return true;
 }
 
+static void add_change(const char *line, void *arg)
+{
+	struct job *j = arg;
+
+	json_array_append_new(j->changes, json_string(line));
+	if (!out_json)
+		printf("would change: %s\n", line);
+}
+
+static void add_by_hand(struct job *j, const char *what, const char *drift)
+{
+	char text[120];
+
+	snprintf(text, sizeof(text), "%.80s was %s by hand", what, drift);
+	json_array_append_new(j->by_hand, json_string(text));
+	if (!out_json)
+		printf("goes back: %s\n", text);
+}
+
+/* What the pools would change, and which of it takes back what commands did. */
+static bool dry_pools(struct job *j, struct dataplane *dp)
+{
+	const struct pools_mem *m = dp_pools(dp);
+	int err;
+
+	j->changes = json_array();
+	j->by_hand = json_array();
+	err = pools_apply(m, j->c, true, add_change, j);
+	for (int i = 0; i < WEIR_SERVICES_MAX; i++) {
+		__u32 flags = m->ctl->services[i].flags;
+
+		if (flags & WEIR_SVC_BY_HAND)
+			add_by_hand(j, m->ctl->services[i].name, flags & WEIR_SVC_ADDED ? "added" : "changed");
+	}
+	for (unsigned i = 0; m->ctl->services_gone && i < j->c->nservices; i++) {
+		if (dp_service(dp, j->c->services[i].name) < 0)
+			add_by_hand(j, j->c->services[i].name, "removed");
+	}
+	for (int p = next_pool(m, -1); p >= 0; p = next_pool(m, p)) {
+		if (m->pool_ctl[p].flags & WEIR_POOL_BY_HAND)
+			add_by_hand(j, pool_name(m, p), "changed");
+		for (int b = next_backend(m, p, -1); b >= 0; b = next_backend(m, p, b)) {
+			if (backend_drift(m, b))
+				add_by_hand(j, backend_name(m, b), backend_drift(m, b));
+		}
+	}
+	if (err)
+		fail(exit_of(err), "reload: the pools cannot be changed so: %s",
+		     json_string_value(json_array_get(j->changes, json_array_size(j->changes) - 1)) ?: strerror(-err));
+	return !err;
+}
+
 /* What is loaded now, when that may be known. False: the command would refuse. */
-static bool dry_loaded(const struct job *j)
+static bool dry_loaded(struct job *j)
 {
 	struct dataplane *dp;
 	int err = dp_open(&dp, DP_READ);
+	bool ok = true;
 
-	if (!err)
+	if (!err) {
+		ok = !j->reload || dry_pools(j, dp);
 		dp_close(dp);
+	}
 	if (!err && !j->reload)
 		fail(EXIT_FAILED, "load: already loaded: use `weir reload -c %s`, or `weir unload` first",
 		     j->path);
 	else if (err == -ENOENT && j->reload)
 		fail(EXIT_FAILED, "reload: %s", dp_error());
 	else
-		return true;
+		return ok;
 	return false;
 }
 
@@ -201,6 +265,26 @@ static bool wanted_auto(const struct job *j, const char *name)
 			return !j->c->ifaces[i].mode;
 	}
 	return false;
+}
+
+static bool has_backends(const struct config *c, int family)
+{
+	for (unsigned i = 0; i < c->npools; i++) {
+		for (unsigned k = 0; k < c->pools[i].nbackends; k++)
+			if (c->pools[i].backends[k].at.family == family)
+				return true;
+	}
+	return false;
+}
+
+/* Without it the kernel tells no next hops, and everything for a backend is dropped. */
+static void report_forwarding(struct job *j, const char *iface)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		if (has_backends(j->c, family) && !nic_forwards(iface, family))
+			degraded(j, "%s: IPv%d forwarding is off, so the kernel tells no way to backends: "
+				    "`sysctl -w net.ipv%d.conf.%s.forwarding=1`", iface, family, family, iface);
+	}
 }
 
 static void report_iface(struct job *j, struct dataplane *dp, const struct weir_ctl_iface *ci)
@@ -239,14 +323,20 @@ static void report_iface(struct job *j, struct dataplane *dp, const struct weir_
 		     name);
 	if (!st.egress)
 		degraded(j, "%s: the egress program is not there: replies to writes are not seen", name);
+	report_forwarding(j, ci->name);
 }
 
 static void say_limits(const struct job *j, const struct weir_ctl *ctl)
 {
 	__u64 longest = 0;
+	bool cache = false;
 
-	for (unsigned i = 0; i < j->c->nservices; i++)
+	for (unsigned i = 0; i < j->c->nservices; i++) {
 		longest = j->c->services[i].ttl_ns > longest ? j->c->services[i].ttl_ns : longest;
+		cache |= j->c->services[i].flags & WEIR_SVC_CACHE;
+	}
+	if (!cache)
+		return;
 	if (ctl->lease_deadline_ns == WEIR_NEVER)
 		note("no agent: the lease never ends; nothing stops answering if this host's control plane "
 		     "is forgotten");
@@ -330,6 +420,8 @@ static int load_or_reload(struct job *j, const char *iface, const char *mode)
 	status = run(j, iface, mode);
 	json_decref(j->warnings);
 	json_decref(j->ifaces);
+	json_decref(j->changes);
+	json_decref(j->by_hand);
 	config_free(j->c);
 	return status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* weir stats: every reason a packet left with, by service; once, or each second with rates. */
+/* weir stats: every reason a packet left with, by service, and what backends got; once, or each second. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -7,8 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backends.h"
 #include "cmd.h"
-#include "dataplane.h"
+#include "table.h"
 #include "weir/reason.h"
 
 #define RETRIES 10 /* seconds that a reload may take under --watch */
@@ -31,9 +32,15 @@ static const char *const class_names[] = {
 
 /* The counters of one service at one moment; name "": of packets for no service. */
 struct svc_counts {
-	bool used;
+	bool used, cache;
 	char name[WEIR_NAME_MAX];
 	struct weir_count counts[WEIR_R_COUNT];
+};
+
+/* What was sent to a backend. */
+struct sent {
+	char pool[WEIR_NAME_MAX], name[WEIR_NAME_MAX]; /* "": the place is free */
+	struct weir_count count;
 };
 
 struct sample {
@@ -41,6 +48,7 @@ struct sample {
 	double at; /* seconds since 1970 */
 	__u64 loaded_at;
 	struct svc_counts svcs[WEIR_SERVICES_MAX + 1]; /* the last: WEIR_SVC_NONE */
+	struct sent sent[WEIR_BACKENDS_MAX];
 };
 
 struct view {
@@ -57,8 +65,25 @@ static int read_service(struct dataplane *dp, unsigned svc, struct svc_counts *t
 	const char *name = svc == WEIR_SVC_NONE ? "" : dp_ctl(dp)->services[svc].name;
 
 	to->used = true;
+	to->cache = svc != WEIR_SVC_NONE && dp_ctl(dp)->services[svc].flags & WEIR_SVC_CACHE;
 	snprintf(to->name, sizeof(to->name), "%.*s", WEIR_NAME_MAX - 1, name);
 	return dp_counts(dp, svc, to->counts);
+}
+
+/* svc -1: of all pools. */
+static void read_sent(struct dataplane *dp, int svc, struct sent *sent)
+{
+	const struct pools_mem *m = dp_pools(dp);
+
+	for (int p = next_pool(m, -1); p >= 0; p = next_pool(m, p)) {
+		if (svc >= 0 && m->pools[p].svc != (unsigned)svc)
+			continue;
+		for (int b = pools_next(m, p, -1); b >= 0; b = pools_next(m, p, b)) {
+			snprintf(sent[b].pool, WEIR_NAME_MAX, "%.31s", m->pool_ctl[p].name);
+			snprintf(sent[b].name, WEIR_NAME_MAX, "%.31s", m->backend_ctl[b].name);
+			dp_sent(dp, b, &sent[b].count);
+		}
+	}
 }
 
 static int read_counts(struct dataplane *dp, const char *service, struct sample *s)
@@ -68,8 +93,12 @@ static int read_counts(struct dataplane *dp, const char *service, struct sample 
 
 	if (service) {
 		svc = dp_service(dp, service);
-		return svc < 0 ? svc : read_service(dp, svc, &s->svcs[svc]);
+		if (svc < 0)
+			return svc;
+		read_sent(dp, svc, s->sent);
+		return read_service(dp, svc, &s->svcs[svc]);
 	}
+	read_sent(dp, -1, s->sent);
 	for (svc = 0; svc < WEIR_SERVICES_MAX && !err; svc++) {
 		if (*ctl->services[svc].name)
 			err = read_service(dp, svc, &s->svcs[svc]);
@@ -163,6 +192,15 @@ static const struct weir_count *counts_before(const struct sample *s, const stru
 	return b->counts;
 }
 
+static const struct sent *sent_before(const struct sample *s, const struct sample *before, unsigned b)
+{
+	const struct sent *now = &s->sent[b], *then = before ? &before->sent[b] : now;
+
+	if (strcmp(then->name, now->name) || strcmp(then->pool, now->pool))
+		return now;
+	return before && before->loaded_at != s->loaded_at ? now : then;
+}
+
 /* ---- for people ------------------------------------------------------------------------------- */
 
 static void print_summary(const struct view *v, const struct weir_count *now, const struct weir_count *before)
@@ -213,10 +251,45 @@ static void print_service(const struct view *v, const struct svc_counts *s, cons
 		if (s->counts[r].packets || v->all)
 			print_row(v, r, &s->counts[r], &before[r], packets);
 	}
-	if (*s->name) {
+	if (s->cache) {
 		printf("  ");
 		print_summary(v, s->counts, before);
 	}
+	printf("\n");
+}
+
+static bool any_sent(const struct sample *s)
+{
+	for (unsigned b = 0; b < WEIR_BACKENDS_MAX; b++) {
+		if (*s->sent[b].name)
+			return true;
+	}
+	return false;
+}
+
+static void print_sent(const struct view *v, const struct sample *s, const struct sample *before)
+{
+	struct table t = { .columns = v->interval > 0 ? "lrrr" : "lrr" };
+
+	if (!any_sent(s))
+		return;
+	table_cell(&t, "sent to");
+	table_cell(&t, "packets");
+	table_cell(&t, "bytes");
+	if (v->interval > 0)
+		table_cell(&t, "a second");
+	for (unsigned b = 0; b < WEIR_BACKENDS_MAX; b++) {
+		const struct sent *now = &s->sent[b], *then = sent_before(s, before, b);
+
+		if (!*now->name)
+			continue;
+		table_cell(&t, "%s/%s", now->pool, now->name);
+		table_cell(&t, "%s", human_count(now->count.packets));
+		table_cell(&t, "%s", human_bytes(now->count.bytes));
+		if (v->interval > 0)
+			table_cell(&t, "%s", human_count(rate(v, now->count.packets, then->count.packets)));
+	}
+	table_print(&t);
 	printf("\n");
 }
 
@@ -228,14 +301,15 @@ static void print_sample(const struct view *v, const struct sample *s, const str
 		if (!s->svcs[svc].used)
 			continue;
 		print_service(v, &s->svcs[svc], counts_before(s, before, svc));
-		services += svc != WEIR_SVC_NONE;
+		services += s->svcs[svc].cache;
 	}
+	print_sent(v, s, before);
 	if (services > 1) {
 		struct weir_count now[WEIR_R_COUNT], then[WEIR_R_COUNT];
 
 		sum_up(s, now);
 		sum_up(before ? before : s, then);
-		printf("all services\n  ");
+		printf("all services with a cache\n  ");
 		print_summary(v, now, then);
 	}
 }
@@ -289,6 +363,29 @@ static json_t *json_summary(const struct view *v, const struct svc_counts *s, co
 	return doc;
 }
 
+static json_t *json_sent(const struct view *v, const struct sample *s, const struct sample *before)
+{
+	json_t *list = json_array();
+
+	for (unsigned b = 0; b < WEIR_BACKENDS_MAX; b++) {
+		const struct sent *now = &s->sent[b], *then = sent_before(s, before, b);
+		json_t *doc;
+
+		if (!*now->name)
+			continue;
+		doc = json_pack("{s:s, s:s, s:I, s:I}", "pool", now->pool, "name", now->name, "packets",
+				(json_int_t)now->count.packets, "bytes", (json_int_t)now->count.bytes);
+		if (v->interval > 0) {
+			json_object_set_new(doc, "packets_per_second",
+					    json_real(rate(v, now->count.packets, then->count.packets)));
+			json_object_set_new(doc, "bytes_per_second",
+					    json_real(rate(v, now->count.bytes, then->count.bytes)));
+		}
+		json_array_append_new(list, doc);
+	}
+	return list;
+}
+
 static void print_document(const struct view *v, const struct sample *s, const struct sample *before)
 {
 	json_t *services = json_array(), *doc;
@@ -300,9 +397,9 @@ static void print_document(const struct view *v, const struct sample *s, const s
 					      json_summary(v, &s->svcs[svc], counts_before(s, before, svc)));
 	}
 	sum_up(s, total);
-	doc = json_pack("{s:f, s:I, s:o, s:o, s:o}", "at", s->at, "loaded_at", (json_int_t)s->loaded_at,
+	doc = json_pack("{s:f, s:I, s:o, s:o, s:o, s:o}", "at", s->at, "loaded_at", (json_int_t)s->loaded_at,
 			"interval_seconds", v->interval > 0 ? json_real(v->interval) : json_null(),
-			"services", services, "total", json_lookups(total));
+			"services", services, "backends", json_sent(v, s, before), "total", json_lookups(total));
 	if (s->svcs[WEIR_SVC_NONE].used)
 		json_object_set_new(doc, "no_service",
 				    json_summary(v, &s->svcs[WEIR_SVC_NONE],

@@ -8,9 +8,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "backends.h"
 #include "cmd.h"
 #include "nic.h"
 #include "session.h"
+
+#define AGENT_LOST_NS 10000000000ULL /* it is seen each second */
 
 struct status {
 	struct session s;
@@ -20,10 +23,12 @@ struct status {
 	struct dp_iface_state st[WEIR_IFACES_MAX];
 	struct hotset_usage usage;
 	struct config_memory memory;
-	bool answering, egress;
+	bool answering, egress, cached; /* some service has a cache */
 	__u64 lease_left; /* WEIR_NEVER: never ends */
 	__u64 staleness;  /* WEIR_NEVER: not bounded */
 	bool blind;	  /* not permitted to see what is attached */
+	unsigned by_hand; /* backends and pools that commands changed */
+	__u64 agent_ago;  /* ns since the agent was last seen; WEIR_NEVER: it never was */
 	char *warnings[4 * WEIR_IFACES_MAX + WEIR_SERVICES_MAX + 8];
 	unsigned nwarnings;
 };
@@ -159,6 +164,9 @@ static void look_at_services(struct status *t)
 
 		if (!*cs->name)
 			continue;
+		if (!(cs->flags & WEIR_SVC_CACHE))
+			continue;
+		t->cached = true;
 		t->staleness = cs->ttl_ns > t->staleness ? cs->ttl_ns : t->staleness;
 		if (f->flush_at_ns == WEIR_NEVER || f->flush_at_ns > monotonic_ns())
 			add_warning(t,
@@ -174,12 +182,35 @@ static void look_at_memory(struct status *t)
 {
 	const struct weir_ctl *ctl = t->s.ctl;
 	struct config c = {.capacity = ctl->entries,
+			   .flow_buckets = ctl->flow_buckets,
 			   .hit_counters = ctl->hit_entries != 0,
 			   .nifaces = t->nifaces,
 			   .memory = (__u64)ctl->slabs * WEIR_SLAB_LINES * WEIR_LINE};
 
 	config_memory(&c, ctl->ncpu, &t->memory);
 	t->usage = hotset_usage(t->s.hot);
+}
+
+/* What steering depends on: backends that take connections, and an agent that checks them. */
+static void look_at_pools(struct status *t)
+{
+	const struct pools_mem *m = dp_pools(t->s.dp);
+	__u64 seen = t->s.ctl->agent_ns, now = monotonic_ns();
+	bool any = false;
+
+	t->agent_ago = !seen ? WEIR_NEVER : now > seen ? now - seen : 0;
+	t->by_hand = count_by_hand(m);
+	for (int p = next_pool(m, -1); p >= 0; p = next_pool(m, p)) {
+		any = true;
+		if (!count_up(m, p))
+			add_warning(t, "pool %s: no backend takes connections", pool_name(m, p));
+	}
+	if (any && t->agent_ago > AGENT_LOST_NS)
+		add_warning(t, "the agent (`weir run`) %s: backends are not checked, and idle connections stay",
+			    seen ? "is gone" : "does not run");
+	if (t->by_hand)
+		add_warning(t, "%u change%s by hand: `weir reload --dry-run` tells which, `weir reload` goes back",
+			    t->by_hand, t->by_hand == 1 ? "" : "s");
 }
 
 static void look(struct status *t)
@@ -190,6 +221,7 @@ static void look(struct status *t)
 	look_at_ifaces(t);
 	look_at_lease(t);
 	look_at_services(t);
+	look_at_pools(t);
 	look_at_memory(t);
 	if (state != WEIR_STATE_READY)
 		add_warning(t,
@@ -225,10 +257,35 @@ static void print_iface(const struct status *t, unsigned i)
 
 static void print_service(const struct weir_ctl_svc *cs)
 {
+	if (!(cs->flags & WEIR_SVC_CACHE)) {
+		printf("  %-15.31s steered, no cache\n", cs->name);
+		return;
+	}
 	printf("  %-15.31s origin %.95s, ttl %s, values up to %u bytes, strangers: %s%s\n", cs->name,
 	       *cs->origin ? cs->origin : "none", human_duration(cs->ttl_ns), cs->value_max,
 	       cs->flags & WEIR_SVC_STRANGERS_PASS ? "pass" : "drop",
 	       cs->flags & WEIR_SVC_NO_CSUM4 ? ", no UDP checksum over IPv4" : "");
+}
+
+static void print_pools(const struct status *t)
+{
+	const struct pools_mem *m = dp_pools(t->s.dp);
+	int first = next_pool(m, -1);
+
+	if (first < 0)
+		return;
+	printf("pools\n");
+	for (int p = first; p >= 0; p = next_pool(m, p)) {
+		unsigned backends;
+		__u64 active = pool_active(m, p, &backends);
+
+		printf("  %-15s %u of %u backends take connections, %s active\n", pool_name(m, p),
+		       count_up(m, p), backends, human_count(active));
+	}
+	printf("agent      %s", t->agent_ago == WEIR_NEVER ? "not running" : human_duration(t->agent_ago));
+	printf("%s\n", t->agent_ago == WEIR_NEVER ? "" : " ago");
+	printf("drift      %s counted wrong and corrected, %u change%s by hand\n", human_count(t->s.ctl->drift),
+	       t->by_hand, t->by_hand == 1 ? "" : "s");
 }
 
 static void print_coherence(const struct status *t)
@@ -261,9 +318,11 @@ static void print_text(const struct status *t)
 		if (*ctl->services[i].name)
 			print_service(&ctl->services[i]);
 	}
+	print_pools(t);
 	printf("hot set    %s\n", usage_text(&t->usage));
 	printf("memory     %s\n", human_bytes(t->memory.total));
-	print_coherence(t);
+	if (t->cached)
+		print_coherence(t);
 }
 
 /* ---- for scripts ------------------------------------------------------------------------------ */
@@ -287,11 +346,28 @@ static json_t *json_iface(const struct status *t, unsigned i)
 
 static json_t *json_service(const struct weir_ctl_svc *cs)
 {
-	return json_pack("{s:s, s:s?, s:o, s:I, s:s, s:b}", "name", cs->name, "origin",
-			 *cs->origin ? cs->origin : NULL, "ttl_seconds", json_seconds(cs->ttl_ns),
-			 "value_max", (json_int_t)cs->value_max, "strangers",
+	bool cached = cs->flags & WEIR_SVC_CACHE;
+
+	return json_pack("{s:s, s:s?, s:o, s:I, s:s, s:b, s:b}", "name", cs->name, "origin",
+			 *cs->origin ? cs->origin : NULL, "ttl_seconds",
+			 json_seconds(cached ? cs->ttl_ns : WEIR_NEVER), "value_max", (json_int_t)cs->value_max, "strangers",
 			 cs->flags & WEIR_SVC_STRANGERS_PASS ? "pass" : "drop", "udp_checksum",
-			 !(cs->flags & WEIR_SVC_NO_CSUM4));
+			 !(cs->flags & WEIR_SVC_NO_CSUM4), "cache", cached);
+}
+
+static json_t *json_pools(const struct pools_mem *m)
+{
+	json_t *list = json_array();
+
+	for (int p = next_pool(m, -1); p >= 0; p = next_pool(m, p)) {
+		unsigned backends;
+		__u64 active = pool_active(m, p, &backends);
+
+		json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:I}", "name", pool_name(m, p), "backends",
+						      (int)backends, "up", (int)count_up(m, p), "active",
+						      (json_int_t)active));
+	}
+	return list;
 }
 
 static json_t *json_warnings(const struct status *t)
@@ -307,6 +383,9 @@ static void print_document(const struct status *t)
 {
 	const struct weir_ctl *ctl = t->s.ctl;
 	json_t *ifaces = json_array(), *services = json_array();
+	json_t *steering = json_pack("{s:o, s:o, s:I, s:i}", "pools", json_pools(dp_pools(t->s.dp)),
+				     "agent_age_seconds", json_seconds(t->agent_ago), "drift", (json_int_t)ctl->drift, "by_hand",
+				     (int)t->by_hand);
 
 	for (unsigned i = 0; i < t->nifaces; i++)
 		json_array_append_new(ifaces, json_iface(t, i));
@@ -315,7 +394,7 @@ static void print_document(const struct status *t)
 			json_array_append_new(services, json_service(&ctl->services[i]));
 	}
 	out_document("status",
-		     json_pack("{s:b, s:s, s:b, s:I, s:I, s:s, s:{s:b, s:o}, s:o, s:o, s:o, s:o, s:{s:b, "
+		     json_pack("{s:b, s:s, s:b, s:I, s:I, s:s, s:{s:b, s:o}, s:o, s:o, s:o, s:o, s:o, s:{s:b, "
 			       "s:b, s:o}, s:o}",
 			       "loaded", true, "state", state_name(ctl->state), "answering", t->answering,
 			       "generation", (json_int_t)ctl->generation, "loaded_at",
@@ -323,7 +402,8 @@ static void print_document(const struct status *t)
 			       printable(ctl->config, strnlen(ctl->config, sizeof(ctl->config))), "lease",
 			       "agent", ctl->lease_deadline_ns != WEIR_NEVER, "remaining_seconds",
 			       json_seconds(t->lease_left), "interfaces", ifaces, "services", services,
-			       "cache", json_usage(&t->usage), "memory_bytes", json_memory(&t->memory),
+			       "steering", steering, "cache", json_usage(&t->usage), "memory_bytes",
+			       json_memory(&t->memory),
 			       "coherence", "udp_writes_seen", t->nifaces && t->egress, "tcp_writes_seen",
 			       false, "staleness_bound_seconds", json_seconds(t->staleness), "warnings",
 			       json_warnings(t)));

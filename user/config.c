@@ -5,25 +5,23 @@
  *   load   libcyaml and the schema: which keys, lists and mappings there are; stops at the first fault
  *   build  what the values mean; finds all faults
  * Values are strings in the schema, because libcyaml takes "5x" for 5, "010" for 8 and "maybe" for true.
+ * Pools, flows and what services have to do with them: config_pool.c.
  */
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <cyaml/cyaml.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <yaml.h>
 
-#include "config.h"
+#include "config_build.h"
 #include "weir/reason.h"
 
 #define FILE_MAX	(1 << 20)
-#define DEPTH_MAX	16 /* the schema needs four */
-#define PATH_MAX_SHOWN	160
+#define DEPTH_MAX	16 /* the schema needs five */
 #define SLAB_BYTES	((__u64)WEIR_SLAB_LINES * WEIR_LINE)
 #define MEMORY_MAX	(WEIR_SLABS_MAX * SLAB_BYTES)
 #define CAPACITY_DFLT	100000
@@ -46,8 +44,7 @@ static int parse_digits(const char *s, __u64 *n, const char **end)
 	return errno == ERANGE ? -ERANGE : 0;
 }
 
-/* A whole string of digits without leading zeroes. */
-static int parse_number(const char *s, __u64 min, __u64 max, __u64 *n)
+int parse_number(const char *s, __u64 min, __u64 max, __u64 *n)
 {
 	const char *end;
 	int err = parse_digits(s, n, &end);
@@ -194,22 +191,26 @@ int parse_endpoint(const char *s, struct config_vip *vip)
 	return 0;
 }
 
+int parse_address(const char *s, struct config_vip *vip)
+{
+	int af;
+
+	if (!parse_endpoint(s, vip))
+		return 0;
+	af = parse_addr(s, strlen(s), &vip->addr);
+	if (af < 0)
+		return af;
+	vip->port = 0;
+	vip->family = af;
+	return 0;
+}
+
 /* ---- faults and lines ------------------------------------------------------------------------- */
 
 /* Where a field stands. Fields are known by the hash of their path, "services[0].vips[1]". */
 struct mark {
 	__u64 path;
 	unsigned line;
-};
-
-struct source {
-	const char *name;
-	config_fault_fn fn;
-	void *arg;
-	struct mark *marks;
-	size_t nmarks, room;
-	unsigned faults;
-	char path[PATH_MAX_SHOWN];
 };
 
 #define PATH_ROOT 0xcbf29ce484222325ULL /* FNV-1a of "" */
@@ -245,8 +246,7 @@ static unsigned mark_find(const struct source *s, __u64 path)
 	return 0;
 }
 
-/* The line of a field; of what it would stand in, when it is not there. */
-static unsigned line_of(const struct source *s, const char *field)
+unsigned line_of(const struct source *s, const char *field)
 {
 	char path[PATH_MAX_SHOWN];
 	unsigned line;
@@ -270,9 +270,7 @@ static void make_printable(char *s)
 			*s = '?';
 }
 
-static void fault_at(struct source *s, unsigned line, const char *field, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-static void fault_at(struct source *s, unsigned line, const char *field, const char *fmt, ...)
+void fault_at(struct source *s, unsigned line, const char *field, const char *fmt, ...)
 {
 	char message[512], where[PATH_MAX_SHOWN];
 	va_list ap;
@@ -287,11 +285,7 @@ static void fault_at(struct source *s, unsigned line, const char *field, const c
 	s->fn(&(struct config_fault){ s->name, line, where, message }, s->arg);
 }
 
-#define fault(s, field, ...) fault_at(s, line_of(s, field), field, __VA_ARGS__)
-
-/* Formats a field's path; valid until the next call. */
-static const char *at(struct source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static const char *at(struct source *s, const char *fmt, ...)
+const char *at(struct source *s, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -490,36 +484,6 @@ static int scan(struct source *s, const void *text, size_t len)
 
 /* ---- load ------------------------------------------------------------------------------------- */
 
-struct raw_iface {
-	char *name, *mode;
-};
-
-struct raw_cache {
-	char *capacity, *memory, *hit_counters;
-};
-
-struct raw_service {
-	char *name;
-	char **vips, **clients;
-	unsigned vips_count, clients_count;
-	char *strangers, *origin, *ttl, *value_max, *udp_checksum;
-};
-
-struct raw {
-	struct raw_iface *ifaces;
-	unsigned ifaces_count;
-	struct raw_cache *cache;
-	struct raw_service *services;
-	unsigned services_count;
-};
-
-#define REQUIRED    CYAML_FLAG_POINTER
-#define OPTIONAL    (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
-#define TEXT(type, member, flags) \
-	CYAML_FIELD_STRING_PTR(#member, flags, struct type, member, 0, CYAML_UNLIMITED)
-#define LIST(type, key, member, entry, max) \
-	CYAML_FIELD_SEQUENCE(key, REQUIRED, struct type, member, entry, 1, max)
-
 static const cyaml_schema_value_t text_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
 };
@@ -543,13 +507,20 @@ static const cyaml_schema_field_t cache_fields[] = {
 
 static const cyaml_schema_field_t service_fields[] = {
 	TEXT(raw_service, name, REQUIRED),
-	LIST(raw_service, "vips", vips, &text_entry, WEIR_VIPS_MAX),
-	LIST(raw_service, "clients", clients, &text_entry, 2 * WEIR_CLIENTS_MAX),
+	LIST(raw_service, "vips", REQUIRED, vips, &text_entry, WEIR_VIPS_MAX),
+	LIST(raw_service, "clients", OPTIONAL, clients, &text_entry, 2 * WEIR_CLIENTS_MAX),
 	TEXT(raw_service, strangers, OPTIONAL),
 	TEXT(raw_service, origin, OPTIONAL),
 	TEXT(raw_service, ttl, OPTIONAL),
 	TEXT(raw_service, value_max, OPTIONAL),
 	TEXT(raw_service, udp_checksum, OPTIONAL),
+	TEXT(raw_service, protocol, OPTIONAL),
+	TEXT(raw_service, cache, OPTIONAL),
+	TEXT(raw_service, pool, OPTIONAL),
+	TEXT(raw_service, fallback, OPTIONAL),
+	TEXT(raw_service, fragments, OPTIONAL),
+	PART(raw_service, migrate, migrate_fields),
+	PART(raw_service, quic, quic_fields),
 	CYAML_FIELD_END,
 };
 
@@ -558,9 +529,11 @@ static const cyaml_schema_value_t service_entry = {
 };
 
 static const cyaml_schema_field_t file_fields[] = {
-	LIST(raw, "interfaces", ifaces, &iface_entry, WEIR_IFACES_MAX),
-	CYAML_FIELD_MAPPING_PTR("cache", OPTIONAL, struct raw, cache, cache_fields),
-	LIST(raw, "services", services, &service_entry, WEIR_SERVICES_MAX),
+	LIST(raw, "interfaces", REQUIRED, ifaces, &iface_entry, WEIR_IFACES_MAX),
+	PART(raw, cache, cache_fields),
+	PART(raw, flows, flows_fields),
+	LIST(raw, "pools", OPTIONAL, pools, &pool_entry, WEIR_POOLS_MAX),
+	LIST(raw, "services", REQUIRED, services, &service_entry, WEIR_SERVICES_MAX),
 	CYAML_FIELD_END,
 };
 
@@ -698,32 +671,54 @@ static void raw_free(struct raw *raw)
 
 static const char *const modes[] = { "auto", "native", "generic", NULL };
 static const char *const stranger_ways[] = { "drop", "pass", NULL };
-static const char *const booleans[] = { "false", "true", NULL };
+const char *const booleans[] = { "false", "true", NULL };
 
-/* The number of a word among `words`; `dflt` when it is not given or not one of them. */
-static int build_choice(struct source *s, const char *field, const char *word, const char *const *words,
-			int dflt)
+int build_choice(struct source *s, const char *field, const char *word, const char *const *words, int dflt)
 {
+	char list[128] = "";
+	size_t len = 0;
+
 	if (!word)
 		return dflt;
-	for (int i = 0; words[i]; i++)
+	for (int i = 0; words[i]; i++) {
 		if (!strcmp(word, words[i]))
 			return i;
-	fault(s, field, "'%.60s' is not one of %s, %s%s%s", word, words[0], words[1], words[2] ? ", " : "",
-	      words[2] ? words[2] : "");
+		len += snprintf(list + len, sizeof(list) - len, "%s%s", i ? ", " : "", words[i]);
+	}
+	fault(s, field, "'%.60s' is not one of %s", word, list);
 	return dflt;
 }
 
-static __u64 build_number(struct source *s, const char *field, const char *text, __u64 max, __u64 dflt)
+__u64 build_number(struct source *s, const char *field, const char *text, __u64 min, __u64 max, __u64 dflt)
 {
 	__u64 n;
 
 	if (!text)
 		return dflt;
-	if (!parse_number(text, 1, max, &n))
+	if (!parse_number(text, min, max, &n))
 		return n;
-	fault(s, field, "'%.60s' is not a number from 1 to %llu", text, max);
+	fault(s, field, "'%.60s' is not a number from %llu to %llu", text, min, max);
 	return dflt;
+}
+
+bool config_name_ok(const char *name)
+{
+	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+	static const char rest[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+	size_t len = strlen(name);
+
+	return len && len < WEIR_NAME_MAX && strspn(name, first) && strspn(name, rest) == len;
+}
+
+bool build_name(struct source *s, const char *field, const char *text, char *name)
+{
+	if (config_name_ok(text)) {
+		strcpy(name, text);
+		return true;
+	}
+	fault(s, field, "'%.60s' is not a name: 1 to %u of a-z, 0-9, '_' and '-', a letter or digit first", text,
+	      WEIR_NAME_MAX - 1);
+	return false;
 }
 
 /* What the kernel takes as a name (dev_valid_name). */
@@ -786,31 +781,17 @@ static void build_cache(struct source *s, const struct raw *raw, struct config *
 	static const struct raw_cache none;
 	const struct raw_cache *cache = raw->cache ? raw->cache : &none;
 
-	c->capacity = build_number(s, "cache.capacity", cache->capacity, WEIR_ENTRIES_MAX, CAPACITY_DFLT);
+	c->capacity = build_number(s, "cache.capacity", cache->capacity, 1, WEIR_ENTRIES_MAX, CAPACITY_DFLT);
 	c->memory = build_memory(s, cache->memory, c->capacity);
 	c->hit_counters = build_choice(s, "cache.hit_counters", cache->hit_counters, booleans, 1);
 }
 
-static bool service_name_ok(const char *name)
-{
-	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-	static const char rest[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
-	size_t len = strlen(name);
-
-	return len && len < WEIR_NAME_MAX && strspn(name, first) && strspn(name, rest) == len;
-}
-
-static void build_name(struct source *s, const struct raw *raw, unsigned i, struct config *c)
+static void build_service_name(struct source *s, const struct raw *raw, unsigned i, struct config *c)
 {
 	const char *name = raw->services[i].name;
 
-	if (!service_name_ok(name)) {
-		fault(s, at(s, "services[%u].name", i),
-		      "'%.60s' is not a name: 1 to %u of a-z, 0-9, '_' and '-', a letter or digit first",
-		      name, WEIR_NAME_MAX - 1);
+	if (!build_name(s, at(s, "services[%u].name", i), name, c->services[i].name))
 		return;
-	}
-	strcpy(c->services[i].name, name);
 	for (unsigned j = 0; j < i; j++) {
 		if (strcmp(name, c->services[j].name))
 			continue;
@@ -849,6 +830,13 @@ static const char *not_unicast(const struct weir_addr *a, int family)
 	return NULL;
 }
 
+const char *config_not_host(const struct weir_addr *a, int family)
+{
+	if (is_loopback(a, family))
+		return "is a loopback address, which no packet leaves this host for";
+	return not_unicast(a, family);
+}
+
 static void build_vip(struct source *s, unsigned i, unsigned j, const char *text, struct config_vip *vip)
 {
 	const char *why = "is not ADDRESS:PORT, as in 10.0.0.1:11211 or [fd00::1]:11211";
@@ -863,7 +851,7 @@ static void build_vip(struct source *s, unsigned i, unsigned j, const char *text
 	memset(vip, 0, sizeof(*vip));
 }
 
-static bool same_vip(const struct config_vip *a, const struct config_vip *b)
+bool same_vip(const struct config_vip *a, const struct config_vip *b)
 {
 	return a->family == b->family && a->port == b->port && !memcmp(&a->addr, &b->addr, sizeof(a->addr));
 }
@@ -927,7 +915,8 @@ static const char *not_clients(const struct weir_net *net, int family)
 }
 
 /* Parses and judges client network j of service i. Its family, or 0. */
-static int read_client(struct source *s, unsigned i, unsigned j, const char *text, struct weir_net *net)
+static int read_client(struct source *s, unsigned i, unsigned j, const char *text, bool cache,
+		       struct weir_net *net)
 {
 	const char *why = "is not a network, as in 10.0.0.0/8, fd00::/16 or 10.0.0.1";
 	char right[INET6_ADDRSTRLEN + 4];
@@ -940,7 +929,7 @@ static int read_client(struct source *s, unsigned i, unsigned j, const char *tex
 		return 0;
 	}
 	if (!err)
-		why = not_clients(net, family);
+		why = cache || prefix_of(&net->mask) ? not_clients(net, family) : NULL;
 	if (!why)
 		return family;
 	fault(s, at(s, "services[%u].clients[%u]", i, j), "'%.60s' %s", text, why);
@@ -952,7 +941,7 @@ static int build_client(struct source *s, unsigned i, unsigned j, const char *te
 			struct config_service *svc)
 {
 	struct weir_net net, *nets;
-	int family = read_client(s, i, j, text, &net);
+	int family = read_client(s, i, j, text, svc->flags & WEIR_SVC_CACHE, &net);
 	unsigned *n;
 
 	if (!family)
@@ -990,12 +979,29 @@ static void check_family(struct source *s, const struct raw *raw, unsigned i,
 	}
 }
 
+/* Only a service without a cache can be there for anyone. */
+static void build_any_client(struct source *s, const struct raw_service *r, unsigned i,
+			     struct config_service *svc)
+{
+	if (svc->flags & WEIR_SVC_CACHE) {
+		fault(s, at(s, "services[%u].clients", i), "is required, and missing");
+		return;
+	}
+	svc->flags |= WEIR_SVC_ANY_CLIENT;
+	if (r->strangers)
+		fault(s, at(s, "services[%u].strangers", i), "says nothing without clients: nobody is a stranger");
+}
+
 static void build_clients(struct source *s, const struct raw *raw, unsigned i, struct config *c)
 {
 	const struct raw_service *r = &raw->services[i];
 	struct config_service *svc = &c->services[i];
 	bool bad = false;
 
+	if (!r->clients) {
+		build_any_client(s, r, i, svc);
+		return;
+	}
 	for (unsigned j = 0; j < r->clients_count; j++)
 		bad |= build_client(s, i, j, r->clients[j], svc) == -EINVAL;
 	if (bad) /* a network at fault could be the one that is missed */
@@ -1032,6 +1038,31 @@ static void build_ttl(struct source *s, unsigned i, const char *text, struct con
 		      "'%.60s' is not a duration, as in 90s, 5m, 1h30m or never", text);
 }
 
+static void build_hot(struct source *s, const struct raw_service *r, unsigned i, struct config_service *svc)
+{
+	build_origin(s, i, r->origin, svc);
+	build_ttl(s, i, r->ttl, svc);
+	svc->value_max = build_number(s, at(s, "services[%u].value_max", i), r->value_max, 1, WEIR_TEXT_MAX,
+				      WEIR_TEXT_MAX);
+	if (!build_choice(s, at(s, "services[%u].udp_checksum", i), r->udp_checksum, booleans, 1))
+		svc->flags |= WEIR_SVC_NO_CSUM4;
+}
+
+static void refuse_hot(struct source *s, const struct raw_service *r, unsigned i)
+{
+	const struct {
+		const char *name, *text;
+	} keys[] = { { "origin", r->origin },
+		     { "ttl", r->ttl },
+		     { "value_max", r->value_max },
+		     { "udp_checksum", r->udp_checksum } };
+
+	for (unsigned k = 0; k < sizeof(keys) / sizeof(*keys); k++)
+		if (keys[k].text)
+			fault(s, at(s, "services[%u].%s", i, keys[k].name),
+			      "is of a cache, and this service has none: cache: true gives it one");
+}
+
 static int build_service(struct source *s, const struct raw *raw, unsigned i, struct config *c,
 			 unsigned *total)
 {
@@ -1039,43 +1070,73 @@ static int build_service(struct source *s, const struct raw *raw, unsigned i, st
 	struct config_service *svc = &c->services[i];
 	int err;
 
-	svc->flags = WEIR_SVC_CACHE;
-	build_name(s, raw, i, c);
+	build_service_name(s, raw, i, c);
 	err = build_vips(s, raw, i, c, total);
 	if (err)
 		return err;
+	build_steering(s, raw, i, c);
 	build_clients(s, raw, i, c);
 	if (build_choice(s, at(s, "services[%u].strangers", i), r->strangers, stranger_ways, 0))
 		svc->flags |= WEIR_SVC_STRANGERS_PASS;
-	build_origin(s, i, r->origin, svc);
-	build_ttl(s, i, r->ttl, svc);
-	svc->value_max = build_number(s, at(s, "services[%u].value_max", i), r->value_max, WEIR_TEXT_MAX,
-				      WEIR_TEXT_MAX);
-	if (!build_choice(s, at(s, "services[%u].udp_checksum", i), r->udp_checksum, booleans, 1))
-		svc->flags |= WEIR_SVC_NO_CSUM4;
+	if (svc->flags & WEIR_SVC_CACHE)
+		build_hot(s, r, i, svc);
+	else
+		refuse_hot(s, r, i);
 	return 0;
 }
 
-static int build(struct source *s, const struct raw *raw, struct config *c)
+/* What nobody asked for and no service uses is as small as it can be. */
+static void shrink(const struct raw *raw, struct config *c)
+{
+	bool hot = raw->cache, steered = false;
+
+	for (unsigned i = 0; i < c->nservices; i++) {
+		hot |= c->services[i].flags & WEIR_SVC_CACHE;
+		steered |= c->services[i].pool != CONFIG_NO_POOL;
+	}
+	if (!steered)
+		c->flow_buckets = 0;
+	if (hot)
+		return;
+	c->capacity = 1;
+	c->memory = SLAB_BYTES;
+	c->hit_counters = 0;
+}
+
+static int build_services(struct source *s, const struct raw *raw, struct config *c)
 {
 	unsigned total = 0;
 	int err = 0;
 
+	c->services = calloc(raw->services_count, sizeof(*c->services));
+	if (!c->services)
+		return -ENOMEM;
+	c->nservices = raw->services_count;
+	for (unsigned i = 0; !err && i < c->nservices; i++)
+		err = build_service(s, raw, i, c, &total);
+	return err;
+}
+
+static int build(struct source *s, const struct raw *raw, struct config *c)
+{
+	int err;
+
 	c->path = strdup(s->name);
 	c->ifaces = calloc(raw->ifaces_count, sizeof(*c->ifaces));
-	c->services = calloc(raw->services_count, sizeof(*c->services));
-	if (!c->path || !c->ifaces || !c->services)
+	if (!c->path || !c->ifaces)
 		return -ENOMEM;
 	c->nifaces = raw->ifaces_count;
 	for (unsigned i = 0; i < c->nifaces; i++)
 		build_iface(s, raw, i, c);
 	build_cache(s, raw, c);
-	c->nservices = raw->services_count;
-	for (unsigned i = 0; !err && i < c->nservices; i++)
-		err = build_service(s, raw, i, c, &total);
-	if (!err && s->faults)
-		err = -EINVAL;
-	return err;
+	build_flows(s, raw, c);
+	err = build_pools(s, raw, c);
+	if (!err)
+		err = build_services(s, raw, c);
+	if (!err)
+		err = check_steering(s, raw, c);
+	shrink(raw, c);
+	return err ? err : s->faults ? -EINVAL : 0;
 }
 
 /* ---- whole files ------------------------------------------------------------------------------ */
@@ -1087,6 +1148,7 @@ void config_free(struct config *c)
 	for (unsigned i = 0; i < c->nservices; i++)
 		free(c->services[i].vips);
 	free(c->services);
+	free_pools(c);
 	free(c->ifaces);
 	free(c->path);
 	free(c);
@@ -1201,8 +1263,19 @@ int config_parse(struct config **out, const char *name, const void *text, size_t
 
 /* ---- memory ----------------------------------------------------------------------------------- */
 
-#define WORK_BYTES	3584 /* an interface's work area, of each CPU: struct weir_work of bpf/request.bpf.h */
+#define WORK_BYTES	3680 /* an interface's work area, of each CPU: struct weir_work of bpf/request.bpf.h */
 #define BUCKETS_MIN	64
+#define NAT_ENTRY	120 /* of nat_back: the kernel's bucket and element, with key and value */
+
+/* The maps of steering but flows: their sizes are fixed. */
+static __u64 steering_bytes(unsigned ncpu)
+{
+	__u64 pool = sizeof(struct weir_pool) + sizeof(struct weir_maglev) + sizeof(struct weir_ctl_pool);
+	__u64 backend = sizeof(struct weir_backend) + sizeof(struct weir_ctl_backend) +
+			sizeof(struct weir_hop) * ncpu + 2 * NAT_ENTRY;
+
+	return WEIR_POOLS_MAX * pool + WEIR_BACKENDS_MAX * backend + WEIR_FRAGS * sizeof(__u64);
+}
 
 void config_memory(const struct config *c, unsigned ncpu, struct config_memory *m)
 {
@@ -1220,8 +1293,9 @@ void config_memory(const struct config *c, unsigned ncpu, struct config_memory *
 	m->fences = WEIR_FENCE_STRIPES * sizeof(struct weir_fence) +
 		    WEIR_SERVICES_MAX * sizeof(struct weir_svc_fence);
 	m->other = WEIR_PENDING * sizeof(__u64) + sizeof(struct weir_ctl) + stats * ncpu;
-	m->other += c->nifaces * (WORK_BYTES * ncpu + 2 * sizeof(struct weir_config));
-	m->total = m->index + m->slabs + m->hits + m->fences + m->other;
+	m->other += c->nifaces * (WORK_BYTES * ncpu + 2 * sizeof(struct weir_config)) + steering_bytes(ncpu);
+	m->flows = (__u64)c->flow_buckets * sizeof(struct weir_flow_bucket);
+	m->total = m->index + m->slabs + m->hits + m->fences + m->flows + m->other;
 }
 
 /* Bytes that can be taken without swapping, or 0 when the kernel does not say. */

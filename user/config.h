@@ -6,16 +6,77 @@
 #ifndef WEIR_CONFIG_H
 #define WEIR_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "weir/abi.h"
+#include "weir/steer.h"
 
 struct config_vip {
 	struct weir_addr addr; /* wire order; IPv4 in the first word */
 	__be16 port;
 	__u8 family; /* 4 or 6 */
 };
+
+#define CONFIG_CAPACITY	    100 /* of a backend that is not given any */
+#define CONFIG_CAPACITY_MAX 65536
+#define CONFIG_NO_QUIC_ID   0xffffffffU
+
+struct config_backend {
+	char name[WEIR_NAME_MAX];
+	struct config_vip at; /* port 0: the service's */
+	__u8 via;	      /* WEIR_VIA_* */
+	__u8 admin;	      /* WEIR_ADMIN_* */
+	bool backup;
+	__u32 capacity;	      /* 1 to CONFIG_CAPACITY_MAX */
+	__u32 shard;	      /* number of its shard; 0 where the pool has one */
+	__u32 quic_id;	      /* CONFIG_NO_QUIC_ID: none */
+};
+
+enum check_kind {
+	CHECK_NONE,
+	CHECK_TCP,
+	CHECK_HTTP,
+	CHECK_HTTPS,
+	CHECK_MEMCACHED,
+	CHECK_MEMCACHED_UDP,
+	CHECK_COMMAND
+};
+
+enum check_through {
+	THROUGH_DELIVERY, /* backends of l2 and tunnel are sent a SYN as clients' packets are, too */
+	THROUGH_ADDRESS,  /* only their own address is asked */
+};
+
+struct config_check {
+	enum check_kind kind;
+	enum check_through through;
+	__u64 interval_ns, timeout_ns;
+	unsigned rise, fall; /* checks in a row that change a backend's state */
+	unsigned jitter;     /* percent of the interval */
+	__be16 port;	     /* 0: the backend's, or else the one that its services' addresses have in common */
+	char *path;	     /* of HTTP: "/" */
+	char *host;	     /* of HTTP: the Host header; NULL: the address */
+	char *command;	     /* run by /bin/sh; WEIR_POOL, WEIR_BACKEND, WEIR_ADDRESS, WEIR_PORT are set */
+	unsigned status_min, status_max; /* of HTTP: 200 to 399 */
+};
+
+struct config_pool {
+	char name[WEIR_NAME_MAX];
+	struct config_backend *backends;
+	unsigned nbackends;
+	unsigned shards;     /* a power of two; 1: not sharded */
+	__u32 scheduler;     /* WEIR_SCHED_* */
+	__u32 fail;	     /* WEIR_FAIL_* */
+	__u8 via;	     /* WEIR_VIA_*, the backends' default */
+	unsigned quantum;    /* percent of the mean load: loads that differ by less count as equal; 0 to 50 */
+	unsigned bound;	     /* percent above the mean, of maglev-bounded; 1 to 1000 */
+	__u64 slow_start_ns; /* 0: none */
+	struct config_check check;
+};
+
+#define CONFIG_NO_POOL (-1)
 
 struct config_service {
 	char name[WEIR_NAME_MAX];
@@ -28,6 +89,10 @@ struct config_service {
 	__u64 ttl_ns;		      /* WEIR_NEVER: none */
 	__u32 value_max;	      /* bytes */
 	__u32 flags;		      /* WEIR_SVC_* */
+	int pool;		      /* number in config.pools, or CONFIG_NO_POOL */
+	int migrate_pool, fallback;   /* the same */
+	double migrate_percent;	      /* 0 to 100 */
+	__u8 quic_at, quic_len;	      /* of the server id in connection ids; 0 bytes: none */
 };
 
 struct config_iface {
@@ -41,6 +106,10 @@ struct config {
 	unsigned nifaces;
 	struct config_service *services;
 	unsigned nservices;
+	struct config_pool *pools;
+	unsigned npools;
+	__u32 flow_buckets;  /* a power of two; each holds WEIR_BUCKET_WORDS flows. 0: no service has a pool */
+	__u64 idle_ns[WEIR_FLOW_STATES]; /* by WEIR_FLOW_* */
 	__u32 capacity;	     /* keys */
 	__u64 memory;	     /* bytes for slots */
 	int hit_counters;    /* 0: none */
@@ -48,7 +117,7 @@ struct config {
 
 /* What a configuration costs in locked kernel memory, bytes. */
 struct config_memory {
-	__u64 index, slabs, hits, fences, other, total;
+	__u64 index, slabs, hits, fences, flows, other, total;
 	__u32 index_buckets, nslabs;
 };
 
@@ -96,5 +165,18 @@ int parse_net(const char *s, struct weir_net *net, int *family);
 void format_net(const struct weir_net *net, int family, char *text, size_t len);
 /* "10.0.0.1:11211", "[fd00::1]:11211". 0 or -EINVAL. */
 int parse_endpoint(const char *s, struct config_vip *vip);
+/* The same, or the address alone: "10.0.0.1", "fd00::1", whose port is 0. Of a backend. */
+int parse_address(const char *s, struct config_vip *vip);
+/* 1 to 31 of a-z, 0-9, '_' and '-', a letter or digit first: of services, pools, backends. */
+bool config_name_ok(const char *name);
+/* Why no other host has this address ("is a multicast address: ..."), or NULL. */
+const char *config_not_host(const struct weir_addr *a, int family);
+
+/* How the file spells things, by number; the last is followed by NULL. */
+extern const char *const scheduler_names[]; /* WEIR_SCHED_* */
+extern const char *const delivery_names[];  /* WEIR_VIA_* - 1 */
+extern const char *const state_names[];	    /* WEIR_ADMIN_* */
+extern const char *const check_names[];	    /* enum check_kind */
+extern const char *const through_names[];   /* enum check_through */
 
 #endif

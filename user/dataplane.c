@@ -24,6 +24,7 @@
 #include <xdp/libxdp.h>
 
 #include "attach.h"
+#include "flows.h"
 #include "nic.h"
 #include "weir/reason.h"
 
@@ -111,6 +112,25 @@ static int wait_lock(int fd)
 		nanosleep(&tick, NULL);
 	}
 	return error(-EBUSY, "another weir command is changing the data plane (waited %d s)", LOCK_WAIT_S);
+}
+
+/* The lock of agents is the directory above: it is there before a load and after an unload, belongs to the
+ * same file system as the pins, and leaves nothing behind. */
+int dp_agent_lock(void)
+{
+	int err = check_bpffs(), fd;
+
+	if (err)
+		return err;
+	fd = open("/sys/fs/bpf", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return error(-errno, "/sys/fs/bpf: %s", strerror(errno));
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return fd;
+	err = errno == EWOULDBLOCK ? error(-EBUSY, "another agent (`weir run`) is running") :
+				     error(-errno, "/sys/fs/bpf: locking it: %s", strerror(errno));
+	close(fd);
+	return err;
 }
 
 /* The directory is locked, and still the one at its path: unload removes it. */
@@ -224,7 +244,9 @@ int dp_open(struct dataplane **out, enum dp_access access)
 			err = open_error(err);
 	}
 	if (!err)
-		err = open_maps(dp, access == DP_WRITE);
+		err = open_maps(dp, access != DP_READ);
+	if (!err && access == DP_AGENT && dp_ctl(dp)->netns != netns_inode())
+		err = error(-EXDEV, "loaded in another network namespace: run this there, with `nsenter --net=`");
 	if (err) {
 		dp_close(dp);
 		return err;
@@ -241,6 +263,11 @@ struct weir_ctl *dp_ctl(struct dataplane *dp)
 const struct hotset_mem *dp_hotset_mem(struct dataplane *dp)
 {
 	return &dp->maps.mem;
+}
+
+const struct pools_mem *dp_pools(struct dataplane *dp)
+{
+	return &dp->maps.pools;
 }
 
 int dp_counts(struct dataplane *dp, unsigned svc, struct weir_count *counts)
@@ -260,6 +287,20 @@ int dp_counts(struct dataplane *dp, unsigned svc, struct weir_count *counts)
 		}
 	}
 	return 0;
+}
+
+void dp_sent(struct dataplane *dp, unsigned backend, struct weir_count *sum)
+{
+	__u32 ncpu = dp_ctl(dp)->ncpu, at = backend;
+	struct weir_hop per_cpu[ncpu];
+
+	memset(sum, 0, sizeof(*sum));
+	if (bpf_map_lookup_elem(dp->maps.fd[MAP_HOPS], &at, per_cpu))
+		return;
+	for (__u32 i = 0; i < ncpu; i++) {
+		sum->packets += per_cpu[i].packets;
+		sum->bytes += per_cpu[i].bytes;
+	}
 }
 
 int dp_service(struct dataplane *dp, const char *name)
@@ -369,6 +410,15 @@ static __u32 id_of_pin(const char *dir, enum map_id id)
 	if (fd >= 0)
 		close(fd);
 	return n;
+}
+
+int dp_current(struct dataplane *dp)
+{
+	__u32 id = id_of_pin(MAPS_DIR, MAP_CTL), state = dp_ctl(dp)->state;
+
+	if (!id || (id == dp->ctl_id && state == WEIR_STATE_UNLOADING))
+		return -ENOENT;
+	return id == dp->ctl_id && (state == WEIR_STATE_READY || state == WEIR_STATE_RELOADING) ? 0 : -ESTALE;
 }
 
 /* The control block as far as it can be read; NULL when it is of another version or gone. */
@@ -541,7 +591,7 @@ static int attach_one(struct maps *m, const struct config *c, const __u8 *ids, s
 {
 	struct weir_config *cfg = malloc(sizeof(*cfg));
 	const char *why = "";
-	int err = cfg ? maps_config(cfg, c, ids, maps_ctl(m), ci->mtu) : -ENOMEM;
+	int err = cfg ? maps_config(cfg, c, ids, m, ci->mtu) : -ENOMEM;
 
 	if (err) {
 		error(err, "preparing the programs: %s", strerror(-err));
@@ -573,12 +623,35 @@ static int check_free(void)
 			      "`weir unload` takes it away");
 }
 
+/* What pools_apply() says last is why it failed. */
+static void keep_words(const char *line, void *arg)
+{
+	error(0, "%s", line);
+}
+
+/* Where the configuration is, from the root: others that look for it stand elsewhere. */
+static int config_path(const struct config *c, char *to, size_t size)
+{
+	char *path = c->path ? realpath(c->path, NULL) : NULL;
+	int err = c->path && !path ? -errno : 0;
+	size_t len = path ? strlen(path) : 0;
+
+	if (err)
+		error(err, "%s: %s", c->path, strerror(-err));
+	else if (len >= size)
+		err = error(-ENAMETOOLONG, "%s: the path is longer than %zu bytes: put the file elsewhere", path, size - 1);
+	else
+		snprintf(to, size, "%s", path ?: "");
+	free(path);
+	return err;
+}
+
 static int load_into(struct maps *m, const struct config *c, const struct dp_load_opts *o)
 {
 	struct weir_ctl_iface ifaces[WEIR_IFACES_MAX] = {};
 	struct weir_ctl *ctl = maps_ctl(m);
 	__u8 ids[WEIR_SERVICES_MAX];
-	int err = find_ifaces(c, o, ifaces);
+	int err = config_path(c, ctl->config, sizeof(ctl->config)) ?: find_ifaces(c, o, ifaces);
 
 	if (err)
 		return err;
@@ -588,9 +661,8 @@ static int load_into(struct maps *m, const struct config *c, const struct dp_loa
 	ctl->netns = netns_inode();
 	ctl->iface_given = !!o->iface;
 	ctl->generation = 1;
-	snprintf(ctl->config, sizeof(ctl->config), "%s", c->path ? c->path : "");
 	memcpy(ctl->ifaces, ifaces, sizeof(ifaces));
-	err = pin_into(m, MAPS_DIR);
+	err = pools_apply(&m->pools, c, false, keep_words, NULL) ?: pin_into(m, MAPS_DIR);
 	for (int i = 0; i < WEIR_IFACES_MAX && !err; i++) {
 		if (ctl->ifaces[i].ifindex)
 			err = attach_one(m, c, ids, &ctl->ifaces[i], 0);
@@ -740,24 +812,58 @@ static int carry_hits(struct maps *old, struct maps *new)
 	return err;
 }
 
-/* New maps of another size, with everything of the old ones that lives on; counters and fences are
- * the same maps. */
+/* Until now no service had a pool: there is no flow to lose. */
+static bool steering_begins(const struct weir_ctl *ctl, const struct config *c)
+{
+	return ctl->flow_buckets == 1 && c->flow_buckets > 1;
+}
+
+/* Flows are found by where they stand: another capacity would lose them all. Without pools the old one stays. */
+static int check_flows(const struct weir_ctl *ctl, const struct config *c)
+{
+	if (!c->flow_buckets || c->flow_buckets == ctl->flow_buckets || steering_begins(ctl, c))
+		return 0;
+	return error(-EINVAL,
+		     "flows.capacity changes from %llu to %llu, and all connections would be lost: leave it, or "
+		     "`weir unload` and load again",
+		     (__u64)ctl->flow_buckets * WEIR_BUCKET_WORDS, (__u64)c->flow_buckets * WEIR_BUCKET_WORDS);
+}
+
+/* Counters, fences, pools and flows are the same maps. */
+static int share(struct maps *new, struct maps *old, bool flows)
+{
+	static const int keep[] = { MAP_FENCE, MAP_SVC_FENCE, MAP_PENDING,  MAP_STATS,
+				    MAP_POOLS, MAP_BACKENDS,  MAP_MAGLEV,   MAP_FRAGS,
+				    MAP_HOPS,  MAP_NAT_BACK,  MAP_POOL_CTL, MAP_BACKEND_CTL };
+	static const int keep_flows[] = { MAP_FLOWS };
+	int err = maps_share(new, old, keep, sizeof(keep) / sizeof(keep[0]));
+
+	return err || !flows ? err : maps_share(new, old, keep_flows, sizeof(keep_flows) / sizeof(keep_flows[0]));
+}
+
+/* New maps of another size, with everything of the old ones that lives on. */
 static int resize(struct maps *old, struct maps *new, const struct config *c)
 {
-	static const int keep[] = { MAP_FENCE, MAP_SVC_FENCE, MAP_PENDING, MAP_STATS };
+	bool begins = steering_begins(maps_ctl(old), c);
+	struct config wanted = *c;
 	struct weir_ctl sized;
-	int err = maps_create(new, c);
+	int err;
 
+	if (!begins)
+		wanted.flow_buckets = 0; /* those it has are kept: no second table */
+	err = maps_create(new, &wanted);
 	if (err)
 		return error(err, "creating the maps: %s", strerror(-err));
 	sized = *maps_ctl(new);
 	*maps_ctl(new) = *maps_ctl(old);
+	if (begins)
+		maps_ctl(new)->flow_buckets = sized.flow_buckets;
 	maps_ctl(new)->index_buckets = sized.index_buckets;
 	maps_ctl(new)->slabs = sized.slabs;
 	maps_ctl(new)->entries = sized.entries;
 	maps_ctl(new)->hit_entries = sized.hit_entries;
 	maps_ctl(new)->dirty = 0;
-	err = maps_share(new, old, keep, sizeof(keep) / sizeof(keep[0]));
+	err = share(new, old, !begins);
 	if (!err)
 		err = copy_hotset(old, new);
 	if (!err)
@@ -773,7 +879,7 @@ static bool same_size(const struct weir_ctl *ctl, const struct config *c)
 
 	config_memory(c, ctl->ncpu, &need);
 	return ctl->index_buckets == need.index_buckets && ctl->slabs == need.nslabs && ctl->entries == c->capacity &&
-	       !ctl->hit_entries == !c->hit_counters;
+	       !ctl->hit_entries == !c->hit_counters && !steering_begins(ctl, c);
 }
 
 static bool of_service(const struct weir_slot *s, void *arg)
@@ -964,12 +1070,47 @@ static int check_numbers(const struct config *c, const __u8 *ids)
 	return 0;
 }
 
+/* Services that are not among those numbered, and that the configuration has. */
+static unsigned count_gone(const struct weir_ctl *ctl, const __u8 *ids, unsigned n)
+{
+	unsigned gone = 0;
+
+	for (int k = 0; k < WEIR_SERVICES_MAX; k++) {
+		bool kept = !ctl->services[k].name[0] || ctl->services[k].flags & WEIR_SVC_ADDED;
+
+		for (unsigned i = 0; i < n; i++)
+			kept |= ids[i] == k;
+		gone += !kept;
+	}
+	return gone;
+}
+
+/* After the programs: pools, time-outs and what services no longer are there. */
+static int settle(struct maps *m, const struct config *c, const __u8 *ids, bool services_only)
+{
+	struct weir_ctl *ctl = maps_ctl(m);
+	int err;
+
+	if (services_only) {
+		ctl->services_gone += count_gone(ctl, ids, c->nservices);
+		err = pools_services(&m->pools, c);
+		if (err)
+			return error(err, "entering the translated backends: %s", strerror(-err));
+		return drop_services(m, c, ids);
+	}
+	ctl->services_gone = 0;
+	for (int i = 0; i < WEIR_FLOW_STATES; i++)
+		ctl->idle_ticks[i] = flows_ticks(c->idle_ns[i]);
+	return pools_apply(&m->pools, c, false, keep_words, NULL) ?: drop_services(m, c, ids);
+}
+
 static int reload_with(struct dataplane *dp, struct maps *m, const struct config *c,
-		       const struct weir_ctl_iface *wanted)
+		       const struct weir_ctl_iface *wanted, bool services_only)
 {
 	struct weir_ctl *ctl = maps_ctl(m), before = *ctl;
 	__u8 ids[WEIR_SERVICES_MAX];
 	bool swapped = false;
+	__u64 made = 0;
 	int err;
 
 	number_services(ctl, c, ids);
@@ -977,11 +1118,17 @@ static int reload_with(struct dataplane *dp, struct maps *m, const struct config
 	if (!err) {
 		for (unsigned i = 0; i < c->nservices; i++)
 			put_ctl_service(&ctl->services[ids[i]], &c->services[i]);
-		snprintf(ctl->config, sizeof(ctl->config), "%s", c->path ? c->path : "");
-		err = swap_programs(m, c, ids, &before, wanted, dp->ctl_id, &swapped);
+		if (!services_only) {
+			err = config_path(c, ctl->config, sizeof(ctl->config)) ?:
+			      pools_prepare(&m->pools, c, &made, keep_words, NULL);
+		}
 	}
-	if (err && !swapped)
+	if (!err)
+		err = swap_programs(m, c, ids, &before, wanted, dp->ctl_id, &swapped);
+	if (err && !swapped) {
 		undo_swaps(dp, m, &before);
+		pools_undo(&m->pools, made);
+	}
 	if (err)
 		return err;
 	if (m != &dp->maps) {
@@ -994,7 +1141,7 @@ static int reload_with(struct dataplane *dp, struct maps *m, const struct config
 		attach_remove_orphans(dp->ctl_id);
 		remove_pins(NEXT_DIR);
 	}
-	err = drop_services(m, c, ids);
+	err = settle(m, c, ids, services_only);
 	ctl->generation++;
 	mark(m, WEIR_STATE_READY);
 	return err;
@@ -1013,8 +1160,10 @@ static void loaded_ifaces(const struct weir_ctl *ctl, struct weir_ctl_iface *out
 	}
 }
 
-int dp_reload(const struct config *c)
+/* generation: that of which c's services were made, 0: c is a whole configuration. */
+static int reload(const struct config *c, __u32 generation)
 {
+	bool services_only = generation != 0;
 	struct weir_ctl_iface wanted[WEIR_IFACES_MAX] = {};
 	struct dataplane *dp;
 	struct maps new;
@@ -1024,21 +1173,25 @@ int dp_reload(const struct config *c)
 		return err;
 	if (dp_ctl(dp)->netns != netns_inode())
 		err = error(-EXDEV, "loaded in another network namespace: run this there, with `nsenter --net=`");
-	else if (dp_ctl(dp)->iface_given)
+	else if (services_only && dp_ctl(dp)->generation != generation)
+		err = error(-EAGAIN, "other commands change the services all the time: nothing was changed");
+	else if (dp_ctl(dp)->iface_given || services_only)
 		loaded_ifaces(dp_ctl(dp), wanted);
 	else
 		err = find_ifaces(c, &(struct dp_load_opts){}, wanted);
+	if (!err)
+		err = check_flows(dp_ctl(dp), c);
 	if (!err)
 		err = clear_next(dp);
 	if (err)
 		goto out;
 	mark(&dp->maps, WEIR_STATE_RELOADING);
 	if (same_size(dp_ctl(dp), c)) {
-		err = reload_with(dp, &dp->maps, c, wanted);
+		err = reload_with(dp, &dp->maps, c, wanted, services_only);
 	} else {
 		err = resize(&dp->maps, &new, c);
 		if (!err) {
-			err = reload_with(dp, &new, c, wanted);
+			err = reload_with(dp, &new, c, wanted, services_only);
 			if (!err)
 				carry_hits(&dp->maps, &new); /* the reload stands without them */
 			maps_close(&new);
@@ -1050,4 +1203,14 @@ int dp_reload(const struct config *c)
 out:
 	dp_close(dp);
 	return err;
+}
+
+int dp_reload(const struct config *c)
+{
+	return reload(c, 0);
+}
+
+int dp_reload_services(const struct config *c, __u32 generation)
+{
+	return reload(c, generation);
 }

@@ -10,26 +10,37 @@
 
 #include "config.h"
 #include "hotset.h"
+#include "pools.h"
 
 #define WEIR_PIN_DIR "/sys/fs/bpf/weir"
 
 struct dataplane;
 
-enum dp_access { DP_READ, DP_WRITE }; /* DP_WRITE takes the writers' lock */
+/* DP_WRITE takes the writers' lock; DP_AGENT writes without it what needs none (see pools.h). */
+enum dp_access { DP_READ, DP_WRITE, DP_AGENT };
 
 /*
  * Opens what is loaded. 0 or -errno with a sentence in dp_error(): -ENOENT not loaded, -EPROTO
- * another version's, -EBUSY the lock, -ESTALE a load or unload was interrupted, -EPERM.
+ * another version's, -EBUSY the lock, -ESTALE a load or unload was interrupted, -EPERM; of DP_AGENT
+ * -EXDEV loaded in another network namespace.
  */
 int dp_open(struct dataplane **out, enum dp_access access);
 void dp_close(struct dataplane *dp);
+/* Whether it is still what is loaded: 0, -ENOENT nothing is, -ESTALE something else is, or it is going. */
+int dp_current(struct dataplane *dp);
+/* Makes this process the agent. A descriptor that holds this until it is closed; -EBUSY another one is. */
+int dp_agent_lock(void);
 const char *dp_error(void);
 
 struct weir_ctl *dp_ctl(struct dataplane *dp);
 /* The memory of the hot set; with DP_WRITE its grace period works. */
 const struct hotset_mem *dp_hotset_mem(struct dataplane *dp);
+/* The memory of pools and flows; with DP_WRITE pools can change. */
+const struct pools_mem *dp_pools(struct dataplane *dp);
 /* Counters of service svc (WEIR_SVC_NONE: of none), summed over CPUs: WEIR_R_COUNT elements. */
 int dp_counts(struct dataplane *dp, unsigned svc, struct weir_count *counts);
+/* Packets and bytes that were sent to a backend, summed over CPUs; none when they cannot be read. */
+void dp_sent(struct dataplane *dp, unsigned backend, struct weir_count *sum);
 /* Number of a service, or -ENOENT; NULL: the only one, -EINVAL when there are several. */
 int dp_service(struct dataplane *dp, const char *name);
 
@@ -50,6 +61,11 @@ struct dp_load_opts {
 };
 int dp_load(const struct config *c, const struct dp_load_opts *o);
 int dp_reload(const struct config *c);
+/*
+ * Only the services become c's, as commands have them; its pools name those that are loaded. -EAGAIN: what was
+ * loaded when c was made of it, of this generation, has changed since.
+ */
+int dp_reload_services(const struct config *c, __u32 generation);
 /* Idempotent: finishes what an interrupted load or unload left. -ENOENT: nothing there. */
 int dp_unload(void);
 

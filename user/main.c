@@ -29,7 +29,7 @@ static const struct opt common_opts[] = {
 struct options {
 	const struct opt *opt[OPTS_MAX];
 	struct option longs[OPTS_MAX + 1];
-	char letters[2 * OPTS_MAX + 2];
+	char letters[2 * OPTS_MAX + 2]; /* options with a value that may be left out have none */
 	int n, own;
 };
 
@@ -49,7 +49,10 @@ static void options_add(struct options *o, const struct opt *list)
 
 	for (; list->name; list++) {
 		assert(o->n < OPTS_MAX);
-		o->longs[o->n] = (struct option){ list->name, list->arg ? required_argument : no_argument,
+		o->longs[o->n] = (struct option){ list->name,
+						  !list->arg	    ? no_argument :
+						  *list->arg == '[' ? optional_argument :
+								      required_argument,
 						  NULL, LONG_AT + o->n };
 		if (list->letter)
 			*letter++ = list->letter;
@@ -83,10 +86,14 @@ static const char *cmd_name(const struct cmd *cmd)
 static const char *opt_left(const struct opt *opt, char *text, size_t len)
 {
 	char letter[8] = "    ";
+	const char *arg = opt->arg ? opt->arg : "";
 
 	if (opt->letter)
 		snprintf(letter, sizeof(letter), "-%c, ", opt->letter);
-	snprintf(text, len, "%s--%s%s%s", letter, opt->name, opt->arg ? " " : "", opt->arg ? opt->arg : "");
+	if (*arg == '[')
+		snprintf(text, len, "%s--%s[=%s", letter, opt->name, arg + 1);
+	else
+		snprintf(text, len, "%s--%s%s%s", letter, opt->name, *arg ? " " : "", arg);
 	return text;
 }
 
@@ -134,7 +141,7 @@ static void print_summaries(const char *noun)
 {
 	for (const struct cmd *cmd = commands; cmd->noun; cmd++) {
 		if (!noun || !strcmp(cmd->noun, noun))
-			printf("  %-12s %s\n", cmd_name(cmd), cmd->summary);
+			printf("  %-15s %s\n", cmd_name(cmd), cmd->summary);
 	}
 }
 
@@ -150,7 +157,8 @@ static int help_noun(const struct cmd *first)
 static int help_all(void)
 {
 	printf("Usage: weir COMMAND [ARGUMENT]... [OPTION]...\n\n"
-	       "Answers memcached hot-key lookups over UDP at the NIC, before the network stack.\n\n");
+	       "Answers memcached hot-key lookups over UDP at the NIC, before the network stack,\n"
+	       "and steers connections to the least-loaded of several backends.\n\n");
 	print_summaries(NULL);
 	printf("\nEvery command takes --json (print the report as JSON), -q (no notes) and\n"
 	       "-h (explain it). 'weir --version' prints the version.\n\n"

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "flows.h"
 #include "weir/hash.h"
 #include "weir/reason.h"
 
@@ -35,7 +36,22 @@ static const struct map_kind kinds[MAP_COUNT] = {
 	[MAP_SVC_FENCE] = { "svc_fence", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_svc_fence), BPF_F_MMAPABLE, true },
 	[MAP_PENDING] = { "pending", BPF_MAP_TYPE_ARRAY, sizeof(__u64), 0, false },
 	[MAP_STATS] = { "stats", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct weir_count), 0, false },
+	[MAP_POOLS] = { "pools", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_pool), BPF_F_MMAPABLE, true },
+	[MAP_BACKENDS] = { "backends", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_backend), BPF_F_MMAPABLE, true },
+	[MAP_MAGLEV] = { "maglev", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_maglev), BPF_F_MMAPABLE, true },
+	[MAP_FLOWS] = { "flows", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_flow_bucket), BPF_F_MMAPABLE, true },
+	[MAP_FRAGS] = { "frags", BPF_MAP_TYPE_ARRAY, sizeof(__u64), 0, false },
+	[MAP_HOPS] = { "hops", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct weir_hop), 0, false },
+	[MAP_NAT_BACK] = { "nat_back", BPF_MAP_TYPE_HASH, sizeof(struct weir_nat_back), 0, false },
+	[MAP_POOL_CTL] = { "pool_ctl", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_ctl_pool), BPF_F_MMAPABLE, true },
+	[MAP_BACKEND_CTL] = { "backend_ctl", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_ctl_backend), BPF_F_MMAPABLE,
+			      true },
 };
+
+static __u32 key_size(int id)
+{
+	return id == MAP_NAT_BACK ? sizeof(struct weir_nat_key) : sizeof(__u32);
+}
 
 const char *map_name(enum map_id id)
 {
@@ -120,6 +136,19 @@ static void describe(struct maps *m, bool write)
 		.grace = write ? grace : NULL,
 		.grace_arg = m,
 	};
+	m->pools = (struct pools_mem){
+		.ctl = ctl,
+		.pools = m->at[MAP_POOLS],
+		.maglev = m->at[MAP_MAGLEV],
+		.pool_ctl = m->at[MAP_POOL_CTL],
+		.backends = m->at[MAP_BACKENDS],
+		.backend_ctl = m->at[MAP_BACKEND_CTL],
+		.flows = m->at[MAP_FLOWS],
+		.nat_back = m->fd[MAP_NAT_BACK],
+		.hops_fd = m->fd[MAP_HOPS],
+		.grace = write ? grace : NULL,
+		.grace_arg = m,
+	};
 }
 
 /* ---- create ----------------------------------------------------------------------------------- */
@@ -134,6 +163,11 @@ static void sizes(const struct weir_ctl *ctl, __u32 *entries)
 	entries[MAP_SVC_FENCE] = WEIR_SERVICES_MAX;
 	entries[MAP_PENDING] = WEIR_PENDING;
 	entries[MAP_STATS] = (WEIR_SERVICES_MAX + 1) * WEIR_REASON_MAX;
+	entries[MAP_POOLS] = entries[MAP_MAGLEV] = entries[MAP_POOL_CTL] = WEIR_POOLS_MAX;
+	entries[MAP_BACKENDS] = entries[MAP_BACKEND_CTL] = entries[MAP_HOPS] = WEIR_BACKENDS_MAX;
+	entries[MAP_FLOWS] = ctl->flow_buckets;
+	entries[MAP_FRAGS] = WEIR_FRAGS;
+	entries[MAP_NAT_BACK] = 2 * WEIR_BACKENDS_MAX;
 }
 
 static int first_ctl(struct weir_ctl *ctl, const struct config *c)
@@ -157,6 +191,11 @@ static int first_ctl(struct weir_ctl *ctl, const struct config *c)
 	ctl->entries = c->capacity;
 	ctl->hit_entries = c->hit_counters ? c->capacity : 0;
 	ctl->ncpu = ncpu;
+	if (getrandom(&ctl->flow_seed, sizeof(ctl->flow_seed), 0) != sizeof(ctl->flow_seed))
+		return -EIO;
+	ctl->flow_buckets = c->flow_buckets ?: 1;
+	for (int i = 0; i < WEIR_FLOW_STATES; i++)
+		ctl->idle_ticks[i] = flows_ticks(c->idle_ns[i]);
 	ctl->loaded_at = time(NULL);
 	if (ctl->hit_entries && (__u64)ctl->hit_entries * ncpu > 0xffffffffULL)
 		return -E2BIG;
@@ -177,7 +216,7 @@ int maps_create(struct maps *m, const struct config *c)
 	for (int i = 0; i < MAP_COUNT; i++) {
 		LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = kinds[i].flags);
 
-		m->fd[i] = bpf_map_create(kinds[i].type, kinds[i].name, 4, kinds[i].value_size, entries[i], &opts);
+		m->fd[i] = bpf_map_create(kinds[i].type, kinds[i].name, key_size(i), kinds[i].value_size, entries[i], &opts);
 		if (m->fd[i] < 0)
 			err = -errno;
 		else
@@ -332,33 +371,64 @@ static bool place_vips(struct weir_config *out)
 	return true;
 }
 
-static void put_service(struct weir_service *to, const struct config_service *s)
+static __u8 place_of(const struct config *c, const struct pools_mem *pools, int pool)
+{
+	return pool == CONFIG_NO_POOL ? WEIR_POOL_NONE : pools_place(pools, c->pools[pool].name);
+}
+
+static void put_service(struct weir_service *to, const struct config_service *s, const struct config *c,
+			const struct pools_mem *pools)
 {
 	to->flags = s->flags;
+	to->pool = place_of(c, pools, s->pool);
+	to->migrate_pool = place_of(c, pools, s->migrate_pool);
+	to->fallback = place_of(c, pools, s->fallback);
+	if (s->pool != CONFIG_NO_POOL)
+		to->shard_bits = __builtin_ctz(c->pools[s->pool].shards);
+	to->migrate = s->migrate_percent * 655.36 > WEIR_MIGRATE_ALL ? WEIR_MIGRATE_ALL : s->migrate_percent * 655.36;
+	to->quic_at = s->quic_at;
+	to->quic_len = s->quic_len;
 	to->nclients4 = s->nclients4;
 	to->nclients6 = s->nclients6;
 	memcpy(to->clients4, s->clients4, sizeof(to->clients4));
 	memcpy(to->clients6, s->clients6, sizeof(to->clients6));
 }
 
-int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids, const struct weir_ctl *ctl,
-		__u32 mtu)
+static bool has_nat(const struct config *c)
 {
+	for (unsigned i = 0; i < c->npools; i++) {
+		for (unsigned k = 0; k < c->pools[i].nbackends; k++)
+			if (c->pools[i].backends[k].via == WEIR_VIA_NAT)
+				return true;
+	}
+	return false;
+}
+
+int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids, const struct maps *m, __u32 mtu)
+{
+	const struct weir_ctl *ctl = m->at[MAP_CTL];
+	const struct pools_mem *pools = &m->pools;
+
 	memset(out, 0, sizeof(*out));
 	out->hash_seed = ctl->hash_seed;
 	out->index_mask = ctl->index_buckets - 1;
 	out->entries = ctl->hit_entries;
 	out->mtu = mtu;
+	out->flow_seed = ctl->flow_seed;
+	out->flow_mask = ctl->flow_buckets - 1;
+	out->nat = has_nat(c);
 	for (unsigned i = 0; i < c->nservices; i++) {
 		const struct config_service *s = &c->services[i];
 
-		put_service(&out->services[ids[i]], s);
+		put_service(&out->services[ids[i]], s, c, pools);
+		out->steer |= s->pool != CONFIG_NO_POOL;
 		for (unsigned v = 0; v < s->nvips; v++) {
 			out->vips[out->nvips++] = (struct weir_vip){
 				.addr = s->vips[v].addr,
 				.port = s->vips[v].port,
 				.family = s->vips[v].family,
 				.svc = ids[i],
+				.salt = weir_vip_salt(&s->vips[v].addr, s->vips[v].port),
 			};
 		}
 	}

@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "hotset.h"
+#include "pools.h"
 
 enum map_id {
 	MAP_CTL,
@@ -18,6 +19,15 @@ enum map_id {
 	MAP_SVC_FENCE,
 	MAP_PENDING,
 	MAP_STATS,
+	MAP_POOLS,
+	MAP_BACKENDS,
+	MAP_MAGLEV,
+	MAP_FLOWS,
+	MAP_FRAGS,
+	MAP_HOPS,
+	MAP_NAT_BACK,
+	MAP_POOL_CTL,
+	MAP_BACKEND_CTL,
 	MAP_COUNT
 };
 
@@ -27,6 +37,7 @@ struct maps {
 	size_t len[MAP_COUNT];
 	int barrier[2]; /* maps_grace()'s own pair, -1: not made yet */
 	struct hotset_mem mem;
+	struct pools_mem pools;
 };
 
 /* Sizes the maps for `c`, creates and maps them, and writes a control block in state LOADING with a
@@ -53,9 +64,8 @@ const char *map_name(enum map_id id);
 
 /*
  * The programs' constant configuration. `ids` gives each of c's services its number (that of
- * ctl->services). -ENOSPC when the addresses find no collision-free places.
+ * ctl->services); the pools have their places by then. -ENOSPC when the addresses find no collision-free places.
  */
-int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids, const struct weir_ctl *ctl,
-		__u32 mtu);
+int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids, const struct maps *m, __u32 mtu);
 
 #endif

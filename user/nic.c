@@ -113,3 +113,18 @@ bool nic_send_crashes(const char *name)
 
 	return !nic_queues(name, &q) && nic_queues_crash(&q);
 }
+
+bool nic_forwards(const char *name, int family)
+{
+	char path[96], first = '1';
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv%d/conf/%.15s/forwarding", family, name);
+	f = fopen(path, "re");
+	if (!f)
+		return true;
+	if (fread(&first, 1, 1, f) != 1)
+		first = '1';
+	fclose(f);
+	return first != '0';
+}

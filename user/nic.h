@@ -48,4 +48,10 @@ bool nic_queues_crash(const struct nic_queues *q);
 /* The same of a NIC by name; false for other drivers. */
 bool nic_send_crashes(const char *name);
 
+/*
+ * Whether the interface forwards packets of the family (4, 6): the kernel tells programs next hops only then
+ * (bpf_fib_lookup()). Also true where it cannot be read.
+ */
+bool nic_forwards(const char *name, int family);
+
 #endif

@@ -12,7 +12,7 @@
 #include "limits.h"
 
 #define WEIR_MAGIC	 0x5745495245444745ULL /* "WEIREDGE" */
-#define WEIR_ABI_VERSION 1
+#define WEIR_ABI_VERSION 2
 
 /* ---- the programs' constant configuration (.rodata), fixed at load ------------------------ */
 
@@ -35,23 +35,39 @@ struct weir_vip {
 	__be16 port;
 	__u8 family; /* 4 or 6; 0: the place is free */
 	__u8 svc;
-	__u32 pad;
+	__u32 salt; /* of (address, port), in flows' hashes: the same after each reload */
 };
 _Static_assert(sizeof(struct weir_vip) == 24, "weir_vip");
 
 #define WEIR_SVC_CACHE		(1 << 0) /* answers lookups from the hot set */
 #define WEIR_SVC_STRANGERS_PASS (1 << 1) /* not in clients: pass, otherwise drop */
 #define WEIR_SVC_NO_CSUM4	(1 << 2) /* UDP checksum 0 over IPv4 */
+#define WEIR_SVC_TCP		(1 << 3) /* TCP goes to the pool */
+#define WEIR_SVC_UDP		(1 << 4) /* UDP does */
+#define WEIR_SVC_ANY_CLIENT	(1 << 5) /* clients are not looked at (a service without a cache) */
+#define WEIR_SVC_FRAGMENTS	(1 << 6) /* fragments go to the pool, too; otherwise they are dropped */
+/* Only in weir_ctl_svc: */
+#define WEIR_SVC_BY_HAND	(1 << 16) /* a command made or changed it */
+#define WEIR_SVC_ADDED		(1 << 17) /* a command made it: the configuration does not have it */
+
+#define WEIR_MIGRATE_ALL	0xffff
 
 struct weir_service {
 	__u8 flags;
 	__u8 nclients4;
 	__u8 nclients6;
+	__u8 pool;	   /* WEIR_POOL_NONE: passes to this host */
+	__u8 shard_bits;   /* pools pool .. pool + 2^bits - 1, by the key's hash; 0: one pool */
+	__u8 migrate_pool; /* the first of those that some keys have moved to; WEIR_POOL_NONE */
+	__u16 migrate;	   /* how many of 65,536 keys have: by their hash, the lowest first; or WEIR_MIGRATE_ALL */
+	__u8 fallback;	   /* the pool for requests of a sharded service that name no single key */
+	__u8 quic_at;	   /* offset of the server id in connection ids, */
+	__u8 quic_len;	   /* and its length, 1 to 4 bytes; 0: not routed by connection id */
 	__u8 pad[5];
 	struct weir_net clients4[WEIR_CLIENTS_MAX];
 	struct weir_net clients6[WEIR_CLIENTS_MAX];
 };
-_Static_assert(sizeof(struct weir_service) == 8 + 64 * WEIR_CLIENTS_MAX, "weir_service");
+_Static_assert(sizeof(struct weir_service) == 16 + 64 * WEIR_CLIENTS_MAX, "weir_service");
 
 struct weir_config {
 	__u64 hash_seed;
@@ -62,13 +78,18 @@ struct weir_config {
 	__u32 mtu;		/* of the interface */
 	__u32 nvips;
 	__u32 pad;
+	__u64 flow_seed;
+	__u32 flow_mask;	/* buckets in flows - 1 */
+	__u32 steer;		/* 1: some service has a pool */
+	__u32 nat;		/* 1: some backend's replies are translated */
+	__u32 pad2;
 	__u64 mac;		/* of the interface, in the low six bytes as on the wire; 0: any */
 	__u8 vip_index[WEIR_VIP_INDEX]; /* 0: none, else number of the vip + 1 */
 	struct weir_vip vips[WEIR_VIPS_MAX];
 	struct weir_service services[WEIR_SERVICES_MAX];
 };
-_Static_assert(sizeof(struct weir_config) == 48 + WEIR_VIP_INDEX + 24 * WEIR_VIPS_MAX +
-						     (8 + 64 * WEIR_CLIENTS_MAX) * WEIR_SERVICES_MAX,
+_Static_assert(sizeof(struct weir_config) == 72 + WEIR_VIP_INDEX + 24 * WEIR_VIPS_MAX +
+						     (16 + 64 * WEIR_CLIENTS_MAX) * WEIR_SERVICES_MAX,
 	       "weir_config");
 
 /* ---- the hot set ---------------------------------------------------------------------------- */
@@ -210,10 +231,17 @@ struct weir_ctl {
 	__u64 netns;		 /* inode of the network namespace */
 	__u32 iface_given;	 /* load -i: reload keeps the interfaces */
 	__u32 pad;
-	char config[256];	 /* path of the configuration file, as given */
+	__u64 flow_seed;
+	__u32 flow_buckets;	 /* in flows */
+	__u32 idle_ticks[WEIR_FLOW_STATES]; /* by WEIR_FLOW_*: a flow without packets for longer is taken out; 0: never */
+	__u32 services_gone;	 /* how many commands took out, though the configuration has them */
+	__u32 pad2;
+	__u64 agent_ns;		 /* CLOCK_MONOTONIC: the agent was last seen; 0: never */
+	__u64 drift;		 /* connections that recounts corrected, of all backends */
+	char config[256];	 /* path of the configuration file, from the root */
 	struct weir_ctl_iface ifaces[WEIR_IFACES_MAX];
 	struct weir_ctl_svc services[WEIR_SERVICES_MAX];
 };
-_Static_assert(sizeof(struct weir_ctl) == 344 + 48 * WEIR_IFACES_MAX + 144 * WEIR_SERVICES_MAX, "weir_ctl");
+_Static_assert(sizeof(struct weir_ctl) == 416 + 48 * WEIR_IFACES_MAX + 144 * WEIR_SERVICES_MAX, "weir_ctl");
 
 #endif

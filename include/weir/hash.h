@@ -50,6 +50,14 @@ static inline __attribute__((always_inline)) __u32 weir_stripe(__u64 hash)
 	return (__u32)(hash >> 20) & (WEIR_FENCE_STRIPES - 1);
 }
 
+/* What tells the flows of one address of a service from those of another: struct weir_vip. */
+static inline __attribute__((always_inline)) __u32 weir_vip_salt(const struct weir_addr *a, __be16 port)
+{
+	__u64 h = weir_hash_word(weir_hash_start(port, 0), (__u64)a->w[0] << 32 | a->w[1]);
+
+	return weir_hash_end(weir_hash_word(h, (__u64)a->w[2] << 32 | a->w[3]), 0) >> 32;
+}
+
 /* Place of (address, port) in vip_index; the control plane picks a seed without collisions. */
 static inline __attribute__((always_inline)) __u32 weir_vip_hash(__u64 seed, const struct weir_addr *a,
 								 __be16 port)

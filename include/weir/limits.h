@@ -20,6 +20,15 @@
 #define WEIR_NAME_MAX		32	/* a service's name, with the NUL */
 #define WEIR_ORIGIN_MAX		96	/* "address:port", with the NUL */
 
+/* Steering: see steer.h. */
+#define WEIR_POOLS_MAX		64
+#define WEIR_POOL_BACKENDS	64	/* in one place of a pool */
+#define WEIR_BACKENDS_MAX	(WEIR_POOLS_MAX * WEIR_POOL_BACKENDS)
+#define WEIR_POOL_NONE		0xff
+#define WEIR_FLOW_STATES	9	/* WEIR_FLOW_*, and 0: free */
+#define WEIR_FLOWS_MIN		(1 << 10)
+#define WEIR_FLOWS_MAX		(1 << 24)
+
 /* The hot set: see docs/maps.md. */
 #define WEIR_BUCKET_WORDS	8	/* one cache line */
 #define WEIR_LINE		64	/* slots are runs of whole lines */

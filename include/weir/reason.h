@@ -43,7 +43,18 @@
 	X(REPLY_WRITE, "reply_write", PASS, NONE, "egress: the reply to a write; fences the key again")  \
 	X(REPLY_LOST, "reply_lost", PASS, NONE, "egress: perhaps a write's reply; fences the service") \
 	/* appended later */                                                                             \
-	X(OTHER_HOST, "other_host", PASS, REFUSED, "a lookup in a frame to another MAC address")
+	X(OTHER_HOST, "other_host", PASS, REFUSED, "a lookup in a frame to another MAC address")         \
+	/* steering; TX also stands for another interface */                                             \
+	X(STEERED, "steered", TX, NONE, "sent to a backend")                                             \
+	X(ICMP_ERROR, "icmp_error", TX, NONE, "an ICMP error about a flow: sent to its backend")         \
+	X(TRANSLATED, "translated", TX, NONE, "a backend's reply: sent to the client as the service's")  \
+	X(NO_BACKEND, "no_backend", DROP, NONE, "no backend is left in the pool")                        \
+	X(RESET, "reset", TX, NONE, "answered with a TCP reset: the backend is gone, or none is left")   \
+	X(NO_ROUTE, "no_route", DROP, NONE, "the backend's next hop is not known")                       \
+	X(TTL, "ttl", TX, NONE, "answered: TTL or hop limit used up")                                    \
+	X(TOO_BIG, "too_big", TX, NONE, "answered: the way to the backend has a smaller MTU")            \
+	X(ICMP_LIMIT, "icmp_limit", DROP, NONE, "not answered: too many ICMP errors or resets")          \
+	X(FRAGMENT_DROP, "fragment_drop", DROP, NONE, "a fragment whose first was not seen, or none are taken")
 
 #define WEIR_REASON_ENUM(sym, name, action, class, help) WEIR_R_##sym,
 enum weir_reason {

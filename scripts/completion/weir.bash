@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #
-# Completion of weir's commands, options, services, interfaces and files for bash. Source it, or
+# Completion of weir's commands, options, services, pools, backends, interfaces and files for bash. Source it, or
 # install it as /usr/share/bash-completion/completions/weir. Needs neither root nor bash-completion;
-# names of services need whatever `weir status` needs.
+# names of services, pools and backends need whatever `weir status` needs.
 
 # The services of what is loaded, one a line.
 _weir_services()
@@ -10,6 +10,12 @@ _weir_services()
 	weir status --json 2>/dev/null | tr -d '\n' |
 		sed -n 's/.*"services": *\[\([^]]*\)\].*/\1/p' | grep -o '"name": *"[^"]*"' |
 		sed 's/.*: *"\(.*\)"/\1/'
+}
+
+# The values of a field in the backends of what is loaded: "pool", "name".
+_weir_backends()
+{
+	weir backend show --json 2>/dev/null | grep -o "\"$1\": *\"[^\"]*\"" | sed 's/.*: *"\(.*\)"/\1/' | sort -u
 }
 
 _weir_interfaces()
@@ -28,8 +34,21 @@ _weir_options()
 	check) echo "-c --config $all" ;;
 	load) echo "-c --config -i --iface -m --mode --dry-run $all" ;;
 	reload) echo "-c --config --dry-run $all" ;;
+	run) echo "-c --config --no-load --unload-on-exit $all" ;;
 	stats) echo "-w --watch -s --service --all $all" ;;
 	doctor) echo "-i --iface $all" ;;
+	"service show") echo "$all" ;;
+	"service add") echo "--clients -p --pool --protocol --fragments --origin -t --ttl --cache $all" ;;
+	"service set")
+		echo "--vips --clients -p --pool --protocol --fragments --origin -t --ttl --migrate" \
+			"--scheduler --fail --quantum --bound $all"
+		;;
+	"backend show" | "backend enable" | "backend disable") echo "-p --pool $all" ;;
+	"backend add") echo "-p --pool --capacity --backup --delivery --shard --quic-id $all" ;;
+	"backend set") echo "-p --pool --capacity --backup $all" ;;
+	"backend drain") echo "-p --pool --wait $all" ;;
+	"backend del") echo "-p --pool --force $all" ;;
+	"flow show") echo "-n --limit --count $all" ;;
 	"cache warm") echo "-s --service -t --ttl --replace --dry-run --strict --format $all" ;;
 	"cache show") echo "-n --top -s --service $all" ;;
 	"cache put") echo "-s --service -t --ttl -f --flags $all" ;;
@@ -38,14 +57,20 @@ _weir_options()
 	esac
 }
 
-# The command before the cursor: "load", "cache", "cache warm", or nothing yet.
+# The command before the cursor: "load", "cache", "cache warm", or nothing yet. Nouns come first.
 _weir_command()
 {
 	local word noun=
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		case $word in
 		-* | help) ;;
-		cache) [ -z "$noun" ] && noun=cache ;;
+		cache | service | backend | flow)
+			if [ -n "$noun" ]; then
+				echo "$noun $word"
+				return
+			fi
+			noun=$word
+			;;
 		*)
 			echo "${noun:+$noun }$word"
 			return
@@ -73,11 +98,17 @@ _weir_value()
 	case $1 in
 	-c | --config) _weir_files ;;
 	-s | --service) _weir_words "$(_weir_services)" ;;
+	-p | --pool) _weir_words "$(_weir_backends pool)" ;;
+	--delivery) _weir_words "l2 tunnel nat" ;;
+	--scheduler) _weir_words "least-loaded maglev maglev-bounded" ;;
+	--protocol) _weir_words "tcp udp both" ;;
+	--fragments) _weir_words "steer drop" ;;
+	--fail) _weir_words "drop reset" ;;
 	-i | --iface) _weir_words "$(_weir_interfaces)" ;;
 	-m | --mode) _weir_words "auto native generic" ;;
 	--format) _weir_words "auto keys csv jsonl metadump" ;;
 	-t | --ttl) _weir_words "30s 5m 1h 1d never" ;;
-	-n | --top | -f | --flags) COMPREPLY=() ;;
+	-n | --top | --limit | -f | --flags | --capacity | --shard | --quic-id | --quantum | --bound) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 }
@@ -92,11 +123,19 @@ _weir()
 	fi
 	case $command:${COMP_WORDS[COMP_CWORD]} in
 	:-*) _weir_words "-h --help --version --json -q --quiet" ;;
-	:*) _weir_words "check load unload reload status stats doctor cache help" ;;
-	cache:-*) _weir_words "-h --help" ;;
+	:*) _weir_words "check load unload reload run status stats doctor service backend flow cache help" ;;
+	cache:-* | service:-* | backend:-* | flow:-*) _weir_words "-h --help" ;;
+	service:*) _weir_words "show add set del" ;;
+	backend:*) _weir_words "show add set drain enable disable del" ;;
+	flow:*) _weir_words "show" ;;
 	cache:*) _weir_words "warm show get put drop flush" ;;
 	*:-*) _weir_words "$(_weir_options "$command")" ;;
 	"cache warm":*) _weir_files ;;
+	"service add":*) ;;
+	"service "*:*) _weir_words "$(_weir_services)" ;;
+	"backend add":*) ;;
+	"backend "*:*) _weir_words "$(_weir_backends name)" ;;
+	"flow show":*) _weir_words "backend= pool= service= client= port= state= family= proto=" ;;
 	esac
 }
 

@@ -138,6 +138,7 @@ static void start(struct frame *f, const struct flow *flow)
 	f->len = 0;
 	f->flow = *flow;
 	f->family = strchr(flow->src, ':') ? 6 : 4;
+	f->proto = IPPROTO_UDP;
 }
 
 static void emit_udp(struct frame *f, const void *data, size_t len, bool csum)
@@ -214,7 +215,8 @@ void frame_fix_lengths(struct frame *f)
 		frame_put16(f, f->l3 + 2, f->len - f->l3);
 	else
 		frame_put16(f, f->l3 + 4, f->len - f->l3 - 40);
-	frame_put16(f, f->l4 + 4, f->len - f->l4);
+	if (f->proto == IPPROTO_UDP)
+		frame_put16(f, f->l4 + 4, f->len - f->l4);
 }
 
 void frame_options(struct frame *f, const void *bytes, size_t len, int first)
@@ -227,7 +229,204 @@ void frame_options(struct frame *f, const void *bytes, size_t len, int first)
 	} else {
 		f->b[f->l3 + 6] = first;
 	}
-	frame_fix_udp_csum(f);
+	if (f->proto == IPPROTO_UDP)
+		frame_fix_udp_csum(f);
+	else
+		frame_fix_l4_csum(f);
+}
+
+/* ---- TCP, ICMP, fragments, tunnels -------------------------------------------------------------- */
+
+size_t frame_ip_len(const struct frame *f)
+{
+	return f->family == 4 ? frame_get16(f, f->l3 + 2) : 40u + frame_get16(f, f->l3 + 4);
+}
+
+size_t frame_csum_at(const struct frame *f)
+{
+	return f->l4 + (f->proto == IPPROTO_TCP ? 16 : f->proto == IPPROTO_UDP ? 6 : 2);
+}
+
+__u16 frame_l4_csum(const struct frame *f)
+{
+	size_t addrs = f->family == 4 ? f->l3 + 12 : f->l3 + 8, addrs_len = f->family == 4 ? 8 : 32;
+	size_t len = f->l3 + frame_ip_len(f) - f->l4, at = frame_csum_at(f) - f->l4;
+	__u64 sum = 0;
+	__u16 csum;
+
+	if (f->proto != IPPROTO_ICMP)
+		sum = add_words(0, f->b + addrs, addrs_len) + f->proto + len;
+	sum = add_words(sum, f->b + f->l4, at);
+	sum = add_words(sum, f->b + f->l4 + at + 2, len - at - 2);
+	csum = complement(sum);
+	return csum || f->proto != IPPROTO_UDP ? csum : 0xffff;
+}
+
+void frame_fix_l4_csum(struct frame *f)
+{
+	frame_put16(f, frame_csum_at(f), frame_l4_csum(f));
+}
+
+/* The IP header: as a client's, or as one that an answer has. */
+static void emit_ip(struct frame *f, size_t len, int proto, bool from_client)
+{
+	f->proto = proto;
+	f->l3 = f->len;
+	if (f->family == 4)
+		emit_ipv4(f, len, from_client ? 0x1234 : 0, from_client ? 0 : 0x4000, from_client ? 63 : 64);
+	else
+		emit_ipv6(f, len, from_client ? 0xabcde : 0, from_client ? 63 : 64);
+	f->b[f->l3 + (f->family == 4 ? 9 : 6)] = proto;
+	emit_addr(f, f->flow.src);
+	emit_addr(f, f->flow.dst);
+	f->l4 = f->len;
+}
+
+static void emit32(struct frame *f, __u32 v)
+{
+	emit16(f, v >> 16);
+	emit16(f, v);
+}
+
+static void finish(struct frame *f, const void *data, size_t len)
+{
+	f->data = f->len;
+	if (len)
+		emit(f, data, len);
+	if (f->family == 4)
+		frame_fix_ip_csum(f);
+	frame_fix_l4_csum(f);
+}
+
+void frame_tcp(struct frame *f, const struct flow *flow, const struct tcp *tcp, const void *data, size_t len)
+{
+	start(f, flow);
+	emit_l2(f, server_mac, client_mac);
+	emit_ip(f, 20 + tcp->options + len, IPPROTO_TCP, true);
+	emit16(f, flow->sport);
+	emit16(f, flow->dport);
+	emit32(f, tcp->seq);
+	emit32(f, tcp->ack);
+	emit8(f, (20 + tcp->options) / 4 << 4);
+	emit8(f, tcp->flags);
+	emit16(f, tcp->window);
+	emit16(f, 0);
+	emit16(f, 0);
+	for (size_t i = 0; i < tcp->options; i++)
+		emit8(f, 1);
+	finish(f, data, len);
+}
+
+void frame_icmp(struct frame *f, const struct flow *flow, const struct icmp *icmp, const void *data,
+		size_t len)
+{
+	start(f, flow);
+	emit_l2(f, server_mac, client_mac);
+	emit_ip(f, 8 + len, f->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, false);
+	emit8(f, icmp->type);
+	emit8(f, icmp->code);
+	emit16(f, 0);
+	emit32(f, icmp->rest);
+	finish(f, data, len);
+}
+
+void frame_fragment(struct frame *f, const struct frame *whole, size_t from, size_t len, bool more)
+{
+	__u8 hdr[8] = {whole->proto, 0, from >> 8, (from & 0xf8) | more, 0xca, 0xfe, 0xba, 0xbe};
+
+	*f = *whole;
+	f->proto = from ? 0 : whole->proto;
+	memcpy(f->b + f->l4, whole->b + whole->l4 + from, len);
+	f->len = f->l4 + len;
+	if (f->family == 6) {
+		frame_insert(f, f->l4, hdr, sizeof(hdr));
+		f->b[f->l3 + 6] = IPPROTO_FRAGMENT;
+		frame_put16(f, f->l3 + 4, f->len - f->l3 - 40);
+		return;
+	}
+	frame_put16(f, f->l3 + 2, f->len - f->l3);
+	frame_put16(f, f->l3 + 6, (more ? 0x2000 : 0) | from / 8);
+	frame_fix_ip_csum(f);
+}
+
+void frame_macs(struct frame *f, const __u8 *dst, const __u8 *src)
+{
+	memcpy(f->b, dst, 6);
+	memcpy(f->b + 6, src, 6);
+}
+
+void frame_set_tos(struct frame *f, __u8 tos)
+{
+	if (f->family == 4) {
+		f->b[f->l3 + 1] = tos;
+		frame_fix_ip_csum(f);
+		return;
+	}
+	f->b[f->l3] = 0x60 | tos >> 4;
+	f->b[f->l3 + 1] = (tos & 15) << 4 | (f->b[f->l3 + 1] & 15);
+}
+
+void frame_set_df(struct frame *f, bool df)
+{
+	if (f->family == 6)
+		return;
+	f->b[f->l3 + 6] = (f->b[f->l3 + 6] & ~0x40) | (df ? 0x40 : 0);
+	frame_fix_ip_csum(f);
+}
+
+__u8 frame_ttl(const struct frame *f)
+{
+	return f->b[f->l3 + (f->family == 4 ? 8 : 7)];
+}
+
+void frame_set_ttl(struct frame *f, __u8 ttl)
+{
+	f->b[f->l3 + (f->family == 4 ? 8 : 7)] = ttl;
+	if (f->family == 4)
+		frame_fix_ip_csum(f);
+}
+
+static void set_end(struct frame *f, const char *addr, __u16 port, bool dest)
+{
+	size_t at = f->l3 + (f->family == 4 ? 12 : 8) + (dest ? f->family == 4 ? 4 : 16 : 0);
+
+	if (inet_pton(f->family == 4 ? AF_INET : AF_INET6, addr, f->b + at) != 1)
+		abort();
+	if (f->family == 4)
+		frame_fix_ip_csum(f);
+	if (port)
+		frame_put16(f, f->l4 + (dest ? 2 : 0), port);
+}
+
+void frame_set_source(struct frame *f, const char *addr, __u16 port)
+{
+	set_end(f, addr, port, false);
+}
+
+void frame_set_dest(struct frame *f, const char *addr, __u16 port)
+{
+	set_end(f, addr, port, true);
+}
+
+void frame_outer(struct frame *f, const char *src, const char *dst, __u16 id, __u32 label)
+{
+	struct frame o = {.family = strchr(src, ':') ? 6 : 4};
+	size_t len = frame_ip_len(f);
+	bool df = f->family == 6 || f->b[f->l3 + 6] & 0x40;
+	__u8 tos = f->family == 4 ? f->b[f->l3 + 1] : (f->b[f->l3] & 15) << 4 | f->b[f->l3 + 1] >> 4;
+
+	if (o.family == 4)
+		emit_ipv4(&o, len, id, df ? 0x4000 : 0, 64);
+	else
+		emit_ipv6(&o, len, label, 64);
+	o.b[o.family == 4 ? 9 : 6] = f->family == 4 ? 4 : 41;
+	emit_addr(&o, src);
+	emit_addr(&o, dst);
+	frame_set_tos(&o, tos);
+	frame_put16(f, f->l3 - 2, o.family == 4 ? 0x0800 : 0x86dd);
+	frame_insert(f, f->l3, o.b, o.len);
+	f->l3 -= o.len;
+	f->family = o.family;
 }
 
 /* ---- datagrams -------------------------------------------------------------------------------- */

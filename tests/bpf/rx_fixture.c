@@ -29,7 +29,10 @@ static int load(struct rx_fixture *fx, unsigned mtu)
 
 	for (int i = 0; i < WEIR_SERVICES_MAX; i++)
 		ids[i] = i;
-	err = maps_config(&cfg, fx->config, ids, maps_ctl(&fx->maps), mtu);
+	for (unsigned i = 0; i < fx->config->nservices; i++)
+		memcpy(maps_ctl(&fx->maps)->services[i].name, fx->config->services[i].name, WEIR_NAME_MAX);
+	err = pools_apply(&fx->maps.pools, fx->config, false, NULL, NULL) ?:
+	      maps_config(&cfg, fx->config, ids, &fx->maps, mtu);
 	cfg.mac = rx_fixture_mac;
 	cfg.frags = rx_fixture_frags;
 	fx->rx = err ? NULL : weir_rx__open();

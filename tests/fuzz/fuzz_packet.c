@@ -7,24 +7,23 @@
  * - What it answers is a lookup of a client, and the reply is what a small memcached of this file's
  *   own says, in a frame with right checksums.
  * - What that memcached would take for a write raises a fence: of the key, or of the service.
- *
- * The frame ends where a page ends that nothing may touch beyond.
+ * - All of it is the same where steering is on, and none of these services has a pool.
  */
 #include "../bpf/packet.c"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/mman.h>
 
 /* The program under test. Its names are its own. */
 #include "../../bpf/weir_rx.bpf.c"
 
 #include "hotset.h"
 
+#include "kernel.h"
+
 #define BUCKETS    64
 #define SLABS      4
 #define ENTRIES    64
-#define ROOM       8192
 #define NOW        1000000000000ULL
 #define FENCES_MAX 16
 
@@ -32,14 +31,11 @@ static struct weir_ctl the_ctl;
 static struct weir_bucket the_index[BUCKETS];
 static struct weir_slab the_slabs[SLABS] __attribute__((aligned(64)));
 static __u64 the_hits[ENTRIES];
-static struct weir_fence *the_fences;
+static struct weir_fence the_fences[WEIR_FENCE_STRIPES];
 static struct weir_svc_fence the_svc_fences[WEIR_SERVICES_MAX];
 static __u64 the_pending[WEIR_PENDING];
 static struct weir_count the_stats[(WEIR_SERVICES_MAX + 1) * WEIR_REASON_MAX];
 static struct weir_work the_work;
-
-static __u8 *room_end; /* of the frame; the page behind it cannot be touched */
-static int head_room, tail_room;
 
 /* The fences that the program looked at, as they were. */
 static struct seen_fence {
@@ -47,147 +43,41 @@ static struct seen_fence {
 } seen_fences[FENCES_MAX];
 static int nfences;
 
-static void failed(int line, const char *what)
+/* ---- the kernel's part ------------------------------------------------------------------------ */
+
+#define MAP(name, of) {&name, of, sizeof(*(of)), sizeof(of) / sizeof(*(of))}
+
+static const struct fake_map *fake_maps(int *n)
 {
-	fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, line, what);
-	abort();
+	static const struct fake_map all[] = {
+		{&ctl, &the_ctl, sizeof(the_ctl), 1},
+		MAP(hot_index, the_index),
+		MAP(hot_slabs, the_slabs),
+		MAP(hot_hits, the_hits),
+		MAP(hot_fence, the_fences),
+		MAP(svc_fence, the_svc_fences),
+		MAP(pending, the_pending),
+		MAP(stats, the_stats),
+		{&work, &the_work, sizeof(the_work), 1},
+	};
+
+	*n = sizeof(all) / sizeof(*all);
+	return all;
 }
 
-#define require(cond) ((cond) ? (void)0 : failed(__LINE__, #cond))
-
-/* ---- helpers of the kernel -------------------------------------------------------------------- */
-
-static void *element(void *base, size_t size, __u32 at, __u32 n)
+static void *fake_lookup(void *map, const void *key, void *value)
 {
-	return at < n ? (char *)base + size * at : NULL;
-}
-
-static void *fence_element(__u64 *count)
-{
-	if (count) {
+	if ((map == &hot_fence || map == &svc_fence) && value) {
 		require(nfences < FENCES_MAX);
-		seen_fences[nfences++] = (struct seen_fence){count, *count};
+		seen_fences[nfences++] = (struct seen_fence){value, *(__u64 *)value};
 	}
-	return count;
+	return value;
 }
 
-void *bpf_map_lookup_elem(void *map, const void *key)
+/* No service here has a pool: nothing leaves by a route. */
+static long fake_fib(__u32 from, struct bpf_fib_lookup *f)
 {
-	__u32 at = *(const __u32 *)key;
-
-	if (map == &ctl)
-		return element(&the_ctl, sizeof(the_ctl), at, 1);
-	if (map == &hot_index)
-		return element(the_index, sizeof(*the_index), at, BUCKETS);
-	if (map == &hot_slabs)
-		return element(the_slabs, sizeof(*the_slabs), at, SLABS);
-	if (map == &hot_hits)
-		return element(the_hits, sizeof(*the_hits), at, ENTRIES);
-	if (map == &hot_fence)
-		return fence_element(element(the_fences, sizeof(*the_fences), at, WEIR_FENCE_STRIPES));
-	if (map == &svc_fence)
-		return fence_element(element(the_svc_fences, sizeof(*the_svc_fences), at, WEIR_SERVICES_MAX));
-	if (map == &pending)
-		return element(the_pending, sizeof(*the_pending), at, WEIR_PENDING);
-	if (map == &stats)
-		return element(the_stats, sizeof(*the_stats), at, sizeof(the_stats) / sizeof(*the_stats));
-	require(map == &work);
-	return element(&the_work, sizeof(the_work), at, 1);
-}
-
-static __u8 *frame_begin(struct xdp_md *ctx)
-{
-	return (void *)(long)ctx->data;
-}
-
-static __u32 frame_len(struct xdp_md *ctx)
-{
-	return ctx->data_end - ctx->data;
-}
-
-/* The frame becomes `len` bytes long, its end where the room ends. `shift`: how far its bytes move
- * towards the end of the frame; new ones are rubbish at the head, zero at the tail. */
-static void relocate(struct xdp_md *ctx, int len, int shift)
-{
-	static __u8 copy[ROOM];
-	int old = frame_len(ctx), from = shift < 0 ? -shift : 0, to = shift < 0 ? 0 : shift;
-	int n = old - from < len - to ? old - from : len - to;
-
-	memcpy(copy, frame_begin(ctx), old);
-	ctx->data = (__u32)(long)(room_end - len);
-	memset(frame_begin(ctx), 0, len);
-	memset(frame_begin(ctx), 0xa5, to);
-	memcpy(frame_begin(ctx) + to, copy + from, n);
-}
-
-long bpf_xdp_adjust_head(struct xdp_md *ctx, int delta)
-{
-	if (-delta > head_room || (int)frame_len(ctx) - delta < ETH_HLEN)
-		return -1;
-	head_room += delta;
-	relocate(ctx, frame_len(ctx) - delta, -delta);
-	return 0;
-}
-
-long bpf_xdp_adjust_tail(struct xdp_md *ctx, int delta)
-{
-	if (delta > tail_room || (int)frame_len(ctx) + delta < ETH_HLEN)
-		return -1;
-	tail_room -= delta;
-	relocate(ctx, frame_len(ctx) + delta, 0);
-	return 0;
-}
-
-__u64 bpf_xdp_get_buff_len(struct xdp_md *ctx)
-{
-	return frame_len(ctx);
-}
-
-long bpf_xdp_load_bytes(struct xdp_md *ctx, __u32 off, void *to, __u32 len)
-{
-	if (off > 0xffff || len > 0xffff || off + len > frame_len(ctx))
-		return -1;
-	memcpy(to, frame_begin(ctx) + off, len);
-	return 0;
-}
-
-long bpf_xdp_store_bytes(struct xdp_md *ctx, __u32 off, void *from, __u32 len)
-{
-	if (off > 0xffff || len > 0xffff || off + len > frame_len(ctx))
-		return -1;
-	memcpy(frame_begin(ctx) + off, from, len);
-	return 0;
-}
-
-long bpf_csum_diff(__be32 *from, __u32 from_len, __be32 *to, __u32 to_len, __u32 seed)
-{
-	__u64 sum = seed;
-
-	require(!from_len && to_len % 4 == 0 && to_len <= 512);
-	for (__u32 i = 0; i < to_len / 4; i++)
-		sum += to[i];
-	while (sum >> 32)
-		sum = (sum & 0xffffffff) + (sum >> 32);
-	return sum;
-}
-
-__u64 bpf_ktime_get_coarse_ns(void)
-{
-	return NOW;
-}
-
-__u64 bpf_ktime_get_ns(void)
-{
-	return NOW;
-}
-
-__u64 bpf_jiffies64(void)
-{
-	return NOW / 10000000;
-}
-
-__u32 bpf_get_smp_processor_id(void)
-{
+	require(!"reached");
 	return 0;
 }
 
@@ -670,6 +560,8 @@ static void configure(struct weir_config *c)
 	c->vips[1] = (struct weir_vip){
 		.addr.w = {htonl(0xfd000000), 0, 0, htonl(1)}, .port = htons(11211), .family = 6};
 	c->services[0].flags = WEIR_SVC_CACHE;
+	for (int i = 0; i < WEIR_SERVICES_MAX; i++)
+		c->services[i].pool = c->services[i].migrate_pool = c->services[i].fallback = WEIR_POOL_NONE;
 	c->services[0].nclients4 = c->services[0].nclients6 = 1;
 	net(&c->services[0].clients4[0], 0x0a000000, 0xff000000);
 	net(&c->services[0].clients6[0], 0xfd000000, 0xff000000);
@@ -684,15 +576,9 @@ static void configure(struct weir_config *c)
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	static struct weir_config config;
-	void *volatile to = (void *)&cfg;
-	size_t page = 4096;
-	__u8 *room = mmap(NULL, ROOM + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
-			  -1, 0);
-	__u8 *first = (__u8 *)((unsigned long)&cfg & ~(page - 1));
 
-	require(room != MAP_FAILED && !mprotect(room + ROOM, page, PROT_NONE));
-	room_end = room + ROOM;
-	the_fences = calloc(WEIR_FENCE_STRIPES, sizeof(*the_fences));
+	room_make();
+	fake_now = NOW;
 	the_ctl = (struct weir_ctl){.lease_deadline_ns = WEIR_NEVER,
 				    .hash_seed = 0x1234567,
 				    .index_buckets = BUCKETS,
@@ -703,10 +589,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	memset(long_key, 'k', 250);
 	memset(long_value, 'v', sizeof(long_value) - 1);
 	put_things();
-	/* Constant to the program; the kernel's loader writes it, too, before it is. */
-	require(!mprotect(first, (__u8 *)(&cfg + 1) - first, PROT_READ | PROT_WRITE));
 	configure(&config);
-	memcpy(to, &config, sizeof(config));
+	fake_rodata(&config);
 	return 0;
 }
 
@@ -739,6 +623,7 @@ static bool make_frame(struct frame *f, const __u8 *data, size_t size)
 		return false;
 	how = *data++;
 	size--;
+	*(volatile __u32 *)&cfg.steer = *(volatile __u32 *)&cfg.nat = how >> 7;
 	head_room = how & 0x10 ? 256 : 0;
 	tail_room = how & 0x20 ? 1700 : how & 0x40 ? 64 : 0;
 	if ((how & 3) == 0) {
@@ -764,12 +649,15 @@ static bool make_frame(struct frame *f, const __u8 *data, size_t size)
 
 static int run(const struct frame *in, struct frame *out)
 {
-	struct xdp_md ctx = {.data = (__u32)(long)(room_end - in->len), .data_end = (__u32)(long)room_end};
+	struct xdp_md ctx = {};
 	int action;
 
+	room_place(&ctx, in->len);
+	redirected = -1;
 	memcpy(frame_begin(&ctx), in->b, in->len);
 	nfences = 0;
 	action = weir_rx(&ctx);
+	require(room_untouched(&ctx));
 	*out = *in;
 	out->len = frame_len(&ctx);
 	require(out->len <= sizeof(out->b));

@@ -103,7 +103,11 @@ of_json() # EXPRESSION COMMAND...
 	local expression=$1
 	shift
 	"$@" >$LAB_DIR/document
-	client client eval $LAB_DIR/document "$expression"
+	if [ -n "$(lab_pid client.py-client)" ]; then
+		client client eval $LAB_DIR/document "$expression"
+	else # a lab of another shape
+		"${PYTHON[@]}" "$NET_DIR/client.py" eval $LAB_DIR/document "$expression"
+	fi
 }
 
 # Packets of a reason, of the first service.

@@ -12,7 +12,9 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 count=0 failures=0 bad=0
 
-commands=("check" "load" "unload" "reload" "status" "stats" "doctor" "cache warm" "cache show" "cache get"
+commands=("check" "load" "unload" "reload" "run" "status" "stats" "doctor" "service show" "service add" "service set" "service del"
+	"backend show" "backend add" "backend set" "backend drain" "backend enable" "backend disable" "backend del"
+	"flow show" "cache warm" "cache show" "cache get"
 	"cache put" "cache drop" "cache flush")
 doctor_checks="kernel btf jit bpffs capabilities xdp_program mmapable_map dispatcher"
 
@@ -92,7 +94,7 @@ print(json.dumps(functools.reduce(lambda d, k: d[k], sys.argv[2:], json.load(ope
 # ---- help --------------------------------------------------------------------------------------
 
 begin "every command explains itself, in 80 columns, with an example, the same in three ways"
-for c in "" "cache" "${commands[@]}"; do
+for c in "" "cache" "service" "backend" "flow" "${commands[@]}"; do
 	# shellcheck disable=SC2086 # words
 	try $c -h
 	is "$c -h: status" $status 0
@@ -171,6 +173,10 @@ mistake "cache: a verb is missing, one of: warm, show, get, put, drop, flush" ca
 mistake "cache: no verb 'shwo'; did you mean 'cache show'?" cache shwo
 mistake "cache: a verb is missing, one of: warm, show, get, put, drop, flush" cache -q
 mistake "cache: no verb '--top'" cache --top 5 show
+mistake "service: a verb is missing, one of: show, add, set, del" service
+mistake "backend: a verb is missing, one of: show, add, set, drain, enable, disable, del" backend
+mistake "backend: no verb 'dran'; did you mean 'backend drain'?" backend dran b1
+mistake "flow: no verb 'state=open'" flow state=open
 end
 
 begin "names match exactly: no beginnings of commands or options"
@@ -190,6 +196,10 @@ mistake "load: option '--config' needs FILE" load -c
 mistake "load: option '--config' needs FILE" load --config
 mistake "load: option '--dry-run' takes no value" load --dry-run=yes
 mistake "status: no option '--config'" status --config x
+mistake "backend show: option '--pool' needs POOL" backend show -p
+mistake "backend del: option '--force' takes no value" backend del b1 --force=yes
+mistake "backend drain: no option '--wai'; did you mean '--wait'?" backend drain b1 --wai=5s
+mistake "backend set: option '--backup' needs YES" backend set b1 --backup
 end
 
 begin "missing and surplus arguments are named"
@@ -203,6 +213,91 @@ mistake "cache get: one argument too many: '-b'" cache get -- -a -b
 mistake "cache put: one argument too many: 'd'" cache put a b d
 mistake "unload: one argument too many: 'eth0'" unload eth0
 mistake "check: one argument too many: 'weir.yaml'" check weir.yaml
+mistake "backend add: NAME is missing" backend add
+mistake "backend add: ADDRESS[:PORT] is missing" backend add b1
+mistake "backend drain: NAME is missing" backend drain
+mistake "backend drain: one argument too many: '5m'" backend drain b1 --wait 5m
+mistake "backend show: one argument too many: 'b2'" backend show b1 b2
+mistake "service set: NAME is missing" service set --fail drop
+mistake "service add: VIP is missing" service add www
+end
+
+# A value that is wrong: one line and status 2, whatever is loaded.
+wrong_value()
+{
+	local want=$1
+	shift
+	try "$@"
+	is "weir $*: status" $status 2
+	is "weir $*: standard output" "$out" ""
+	is "weir $*: standard error" "$err" "weir: $want"
+}
+
+begin "wrong values of backends are told before anything is opened"
+names="a name: 1 to 31 of a-z, 0-9, '_' and '-', a letter or digit first"
+wrong_value "backend add: 'B1' is not $names" backend add B1 10.0.0.1
+wrong_value "backend add: '' is not $names" backend add "" 10.0.0.1
+wrong_value "backend add: '_b' is not $names" backend add _b 10.0.0.1
+wrong_value "backend add: 'abcdefghijabcdefghijabcdefghijab' is not $names" \
+	backend add abcdefghijabcdefghijabcdefghijab 10.0.0.1
+addresses="is no address, as in 10.0.0.1, 10.0.0.1:80, fd00::1 or [fd00::1]:80"
+for address in "" b1.example 10.0.0 10.0.0.256 10.0.0.1:0 10.0.0.1:65536 10.0.0.1: 10.0.0.0/8 fd00::1:80x '[fd00::1]' \
+	'[10.0.0.1]:80'; do
+	wrong_value "backend add: '$address' $addresses" backend add b1 "$address"
+done
+for address in 127.0.0.1 ::1 0.0.0.0 224.0.0.1 255.255.255.255 ff02::1 '[::]:80' ::ffff:10.0.0.1; do
+	try backend add b1 "$address"
+	is "$address: status" $status 2
+	has "$address" "$err" "weir: backend add: '$address' "
+done
+for n in "" 0 65537 -1 1x 0x10 99999999999999999999; do
+	for c in "add b1 10.0.0.1" "set b1"; do
+		# shellcheck disable=SC2086
+		wrong_value "backend ${c%% *}: --capacity takes a number from 1 to 65536, not '$n'" backend $c --capacity "$n"
+	done
+done
+wrong_value "backend add: --delivery is l2, tunnel or nat, not 'NAT'" backend add b1 10.0.0.1 --delivery NAT
+wrong_value "backend add: --shard takes a number from 0 to 63, not '64'" backend add b1 10.0.0.1 --shard 64
+wrong_value "backend add: --quic-id takes a number from 0 to 4294967294, not '4294967295'" \
+	backend add b1 10.0.0.1 --quic-id 4294967295
+wrong_value "backend set: --backup is no or yes, not 'true'" backend set b1 --backup true
+wrong_value "backend set: say what, with --capacity or --backup" backend set b1
+for d in 5 5x -5s s; do
+	wrong_value "backend drain: '$d' is no duration, as in 90s, 5m, 1h30m" backend drain b1 --wait=$d
+done
+end
+
+begin "wrong values of services and flows, too"
+wrong_value "service set: say what: \`weir service set -h\` lists it" service set www
+wrong_value "service set: --scheduler is least-loaded, maglev or maglev-bounded, not 'rr'" \
+	service set www --scheduler rr
+wrong_value "service set: --fail is drop or reset, not 'backup'" service set www --fail backup
+wrong_value "service set: --quantum takes a number from 0 to 50, not '51'" service set www --quantum 51%
+wrong_value "service set: --bound takes a number from 1 to 1000, not ''" service set www --bound %
+wrong_value "flow show: --limit takes a number, not '-1'" flow show --limit -1
+wrong_value "flow show: 'state=open,udp': a state is open, half-open, closing, closed, udp or found" \
+	flow show state=open,udp
+wrong_value "flow show: 'port=1': port is there twice" flow show port=2 port=1
+try flow show b1
+is "no filter: status" $status 2
+has "no filter" "$err" "weir: flow show: 'b1': a filter is backend=NAME"
+end
+
+begin "commands on what is not loaded fail with a sentence, and a document"
+for c in "backend show" "backend add b1 10.0.0.1" "backend set b1 --capacity 5" "backend drain b1 --wait=1s" \
+	"backend enable b1" "backend disable b1" "backend del b1" "service show" "service set www --fail drop" \
+	"service set www --ttl 5s" "service add www 192.0.2.1:80" "service del www" \
+	"flow show" "flow show --count"; do
+	# shellcheck disable=SC2086
+	try $c --json
+	if [ $status = 0 ]; then
+		continue # something is loaded here
+	fi
+	[ $status = 1 ] || [ $status = 3 ] || [ $status = 4 ] || wrong "$c: status $status"
+	is "$c: kind" "$(json kind)" '"error"'
+	read -r noun verb _ <<<"$c"
+	has "$c" "$err" "weir: $noun $verb: "
+done
 end
 
 begin "what a mistake quotes cannot move a terminal's cursor"
@@ -367,6 +462,8 @@ begin "completion knows the values of options: modes, formats, files, services"
 touch "$tmp/list.csv"
 is "modes" "$(complete_words load -m na)" native
 is "formats" "$(complete_words cache warm --format j)" jsonl
+is "schedulers" "$(complete_words service set www --scheduler maglev-)" maglev-bounded
+is "verbs" "$(complete_words backend d)" $'drain\ndisable\ndel'
 is "files" "$(complete_words cache warm "$tmp/li")" "$tmp/list.csv"
 is "configuration" "$(complete_words check -c "$tmp/li")" "$tmp/list.csv"
 weir()

@@ -859,6 +859,13 @@ static void test_example(void)
 
 /* ---- memory ----------------------------------------------------------------------------------- */
 
+/* The maps of steering: pools, maglev and pool_ctl; backends, backend_ctl, hops and nat_back; frags. */
+static __u64 steering_bytes(unsigned ncpu)
+{
+	return 64 * (sizeof(struct weir_pool) + 32768 + sizeof(struct weir_ctl_pool)) +
+	       4096 * (64 + sizeof(struct weir_ctl_backend) + 48 * ncpu + 240) + 8192 * 8;
+}
+
 static void test_memory(void)
 {
 	struct config c = { .capacity = 1, .memory = 65536, .hit_counters = 1 };
@@ -887,14 +894,15 @@ static void test_memory(void)
 	CHECK_INT(m.index, 262144 * 64);
 	CHECK_INT(m.hits, 1000000 * 8 * 2);
 	CHECK_INT(m.fences, 262144 * 16 + 64 * 32);
-	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl));
+	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + steering_bytes(2));
+	CHECK_INT(m.flows, 0);
 	CHECK_INT(m.total, m.index + m.slabs + m.hits + m.fences + m.other);
 	c.hit_counters = 0;
 	c.nifaces = 2;
 	config_memory(&c, 2, &m);
 	CHECK_INT(m.hits, 0);
-	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) +
-				   2 * (2 * 3584 + 2 * sizeof(struct weir_config)));
+	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + steering_bytes(2) +
+				   2 * (2 * 3680 + 2 * sizeof(struct weir_config)));
 	test_end();
 }
 

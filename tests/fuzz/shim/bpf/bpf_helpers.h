@@ -16,6 +16,7 @@
 #define __noinline	    static __attribute__((noinline))
 
 struct xdp_md;
+struct bpf_fib_lookup;
 
 void *bpf_map_lookup_elem(void *map, const void *key);
 long bpf_xdp_adjust_head(struct xdp_md *ctx, int delta);
@@ -28,5 +29,7 @@ __u64 bpf_ktime_get_coarse_ns(void);
 __u64 bpf_ktime_get_ns(void);
 __u64 bpf_jiffies64(void);
 __u32 bpf_get_smp_processor_id(void);
+long bpf_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int len, __u32 flags);
+long bpf_redirect(__u32 ifindex, __u64 flags);
 
 #endif

@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Address translation, both ways: random packets against checksums made anew, and ICMP errors with what they quote
+ * (RFC 3022, RFC 5508). test_deliver.c has the plain packets.
+ */
+#include <linux/bpf.h>
+#include <unistd.h>
+
+#include "steer_scene.h"
+
+#define RANDOM_PACKETS 4000
+
+static const char *vip_of(const struct way *way)
+{
+	return way->vip4 ?: way->vip6;
+}
+
+static int nat_family(const struct way *way)
+{
+	return way->vip4 ? 4 : 6;
+}
+
+static __u16 backend_port(const struct way *way)
+{
+	return way->port ?: 443;
+}
+
+/* Packets of a backend come from its interface. */
+static void from_backend_of(const struct way *way)
+{
+	edge.from = way->action == XDP_TX ? edge.eth0 : edge.eth1;
+}
+
+static void from_clients(void)
+{
+	edge.from = edge.eth0;
+}
+
+/* From the way's backend to the client of `flow`. */
+static struct flow back_flow(const struct way *way, const struct flow *flow)
+{
+	return (struct flow){.src = way->backend,
+			     .dst = flow->src,
+			     .sport = backend_port(way),
+			     .dport = flow->sport,
+			     .tags = flow->tags,
+			     .no_csum = flow->no_csum};
+}
+
+/* The frame f of a backend as the client gets it. */
+static void want_back(struct frame *want, const struct frame *f, const struct way *way)
+{
+	*want = *f;
+	frame_macs(want, MAC_CLIENT, MAC_EDGE0);
+	frame_set_ttl(want, frame_ttl(f) - 1);
+	frame_set_source(want, vip_of(way), 443);
+	fix_csum(want, f);
+}
+
+static bool expect_back(const struct frame *f, const struct way *way)
+{
+	struct frame want;
+	bool ok;
+
+	want_back(&want, f, way);
+	from_backend_of(way);
+	ok = edge_expect(f, WEIR_R_TRANSLATED, way->action, &want);
+	from_clients();
+	return ok;
+}
+
+static void each(void (*test)(const struct way *way))
+{
+	for (size_t i = 0; i < WAYS; i++) {
+		if (ways[i].via == WEIR_VIA_NAT)
+			test(&ways[i]);
+	}
+}
+
+/* ---- the way back ------------------------------------------------------------------------------- */
+
+static void test_back(const struct way *way)
+{
+	struct flow flow, back;
+	struct frame f;
+
+	test_begin(say("%s: back, from the service; MAC addresses, TTL, checksums", way->says));
+	flow_to(&flow, way, nat_family(way), 40200);
+	for (int i = 0; i < 3; i++) {
+		flow.tags = way->action == XDP_TX ? i : 0;
+		back = back_flow(way, &flow);
+		for (size_t k = 0; k < KINDS; k++) {
+			make(&f, &back, &kinds[k]);
+			if (!expect_back(&f, way))
+				printf("# it was %s\n", kinds[k].says);
+		}
+		frame_udp(&f, &back, "x", 1);
+		frame_pad(&f, 90, 0x22);
+		expect_back(&f, way);
+	}
+	test_end();
+}
+
+static void test_not_back(const struct way *way)
+{
+	bool v4 = nat_family(way) == 4;
+	struct flow flow, back;
+	struct frame f;
+
+	test_begin(
+		say("%s: what a backend sends to this host, or from another port, is left alone", way->says));
+	from_backend_of(way);
+	flow_to(&flow, way, nat_family(way), 40201);
+	back = back_flow(way, &flow);
+	back.dst = v4 ? "10.8.0.254" : "fd08::fe";
+	frame_tcp(&f, &back, &ack, some_bytes(), 100);
+	edge_untouched(&f, WEIR_R_OTHER);
+	frame_udp(&f, &back, some_bytes(), 100);
+	edge_untouched(&f, WEIR_R_OTHER);
+	back = back_flow(way, &flow);
+	back.sport++;
+	frame_tcp(&f, &back, &ack, some_bytes(), 100);
+	edge_untouched(&f, WEIR_R_OTHER);
+	back = back_flow(way, &flow);
+	back.src = v4 ? "10.8.0.2" : "fd08::2";
+	frame_tcp(&f, &back, &ack, some_bytes(), 100);
+	edge_untouched(&f, WEIR_R_OTHER);
+	from_clients();
+	test_end();
+}
+
+/* The edge speaks as the service: it has no other address that a backend would know. */
+static void test_back_errors(const struct way *way)
+{
+	struct frame f, want, out = {.l3 = 14};
+	struct flow flow, back, error;
+	bool v4 = nat_family(way) == 4;
+	struct outcome o;
+	size_t len;
+
+	test_begin(say("%s: the backend is told of a TTL used up, and of the clients' MTU", way->says));
+	flow_to(&flow, way, nat_family(way), 40202);
+	back = back_flow(way, &flow);
+	from_backend_of(way);
+	for (int big = 0; big < 2; big++) {
+		struct icmp icmp = big  ? v4 ? (struct icmp){3, 4, 1500} : (struct icmp){2, 0, 1500}
+				    : v4 ? (struct icmp){11, 0, 0}
+					: (struct icmp){3, 0, 0};
+
+		frame_udp(&f, &back, some_bytes(), big ? 1501 - (v4 ? 28 : 48) : 100);
+		if (!big)
+			frame_set_ttl(&f, 1);
+		edge_run(&f, &o);
+		memcpy(out.b, o.b, o.len);
+		out.family = f.family;
+		error = (struct flow){.src = vip_of(way), .dst = way->backend};
+		len = frame_ip_len(&out) - (v4 ? 28 : 48);
+		if (!CHECK(len < 1300))
+			continue;
+		frame_icmp(&want, &error, &icmp, f.b + f.l3, len);
+		frame_macs(&want, MAC_CLIENT, MAC_EDGE0); /* swapped */
+		check_out(&o, big ? WEIR_R_TOO_BIG : WEIR_R_TTL, XDP_TX, &want);
+	}
+	frame_udp(&f, &back, some_bytes(), 1500 - (v4 ? 28 : 48));
+	expect_back(&f, way);
+	from_clients();
+	test_end();
+}
+
+static void test_back_no_route(void)
+{
+	struct flow flow, back;
+	struct frame f;
+
+	test_begin("a backend's packet, but the client's next hop is not known: dropped");
+	sh("ip neigh del 10.8.0.99 dev eth0 && ip neigh del fd08::99 dev eth0");
+	for (int family = 4; family <= 6; family += 2) {
+		const struct way *way = family == 4 ? NAT4 : NAT6;
+
+		flow_to(&flow, way, family, 40204);
+		back = back_flow(way, &flow);
+		make(&f, &back, &kinds[1]);
+		edge_untouched(&f, WEIR_R_NO_ROUTE);
+	}
+	sh("ip neigh add 10.8.0.99 lladdr 02:00:00:00:c1:1e dev eth0 nud permanent");
+	sh("ip neigh add fd08::99 lladdr 02:00:00:00:c1:1e dev eth0 nud permanent");
+	expect_back(&f, NAT6);
+	test_end();
+}
+
+/* ---- random packets ----------------------------------------------------------------------------- */
+
+static unsigned rnd(unsigned n)
+{
+	return (unsigned)random() % n;
+}
+
+static char client[64];
+
+static void random_frame(struct frame *f, struct flow *flow)
+{
+	static __u8 data[1400];
+	size_t len = rnd(4) ? rnd(1300) : rnd(4);
+
+	for (size_t i = 0; i < len; i++)
+		data[i] = random() >> 8;
+	if (rnd(2)) {
+		struct tcp tcp = {.seq = random(),
+				  .ack = random(),
+				  .flags = rnd(64) | TCP_ACK,
+				  .window = random(),
+				  .options = rnd(11) * 4};
+
+		frame_tcp(f, flow, &tcp, data, len);
+	} else {
+		flow->no_csum = f->family == 4 && !rnd(6);
+		frame_udp(f, flow, data, len);
+	}
+	frame_set_tos(f, rnd(256));
+	frame_set_ttl(f, 2 + rnd(254));
+	if (f->family == 4)
+		frame_put16(f, f->l3 + 4, random());
+	if (f->family == 4)
+		frame_fix_ip_csum(f);
+	if (!rnd(4))
+		frame_pad(f, f->len + rnd(30), random());
+}
+
+/* Lets f's checksum, or that of `as`, which differs from it in addresses and ports alone, be 0. */
+static void make_csum_0(struct frame *f, const struct frame *as)
+{
+	struct frame g = *as;
+
+	if (f->data + 2 > f->l3 + frame_ip_len(f))
+		return;
+	frame_put16(&g, f->data, 0);
+	frame_put16(f, f->data, frame_l4_csum(&g));
+	frame_fix_l4_csum(f);
+}
+
+static bool csum_is_0(const struct frame *f)
+{
+	return frame_get16(f, frame_csum_at(f)) == (f->proto == IPPROTO_UDP ? 0xffff : 0);
+}
+
+static int frames_differ(const struct frame *f, const struct frame *want, int action)
+{
+	struct outcome o;
+
+	edge_send(f, &o);
+	return !CHECK_INT(o.action, action) || !CHECK_MEM(o.b, o.len, want->b, want->len);
+}
+
+static void random_flow(struct flow *flow, const struct way *way)
+{
+	flow_to(flow, way, nat_family(way), 1 + rnd(65535));
+	snprintf(client, sizeof(client), way->vip4 ? "198.51.%u.%u" : "2001:db8:c::%x:%x", rnd(256),
+		 rnd(256));
+	flow->src = client;
+	flow->tags = way->action == XDP_TX ? rnd(3) : 0;
+}
+
+static void test_random(const struct way *way)
+{
+	struct frame f, want;
+	struct flow flow;
+	int bad = 0, zero = 0;
+
+	test_begin(say("%s: %d random packets, forth: checksums are those made anew", way->says,
+		       RANDOM_PACKETS));
+	srandom(1);
+	for (int i = 0; i < RANDOM_PACKETS && bad < 3; i++) {
+		random_flow(&flow, way);
+		f.family = nat_family(way);
+		random_frame(&f, &flow);
+		want_delivered(&want, &f, way, 0, 0);
+		if (!flow.no_csum && !rnd(8))
+			make_csum_0(&f, rnd(4) ? &want : &f);
+		want_delivered(&want, &f, way, 0, 0);
+		zero += !flow.no_csum && csum_is_0(&want);
+		bad += frames_differ(&f, &want, way->action);
+	}
+	CHECK(zero > RANDOM_PACKETS / 20);
+	test_end();
+}
+
+static void test_random_back(const struct way *way)
+{
+	struct frame f, want;
+	struct flow flow, back;
+	int bad = 0;
+
+	test_begin(say("%s: %d random packets, back", way->says, RANDOM_PACKETS));
+	from_backend_of(way);
+	srandom(2);
+	for (int i = 0; i < RANDOM_PACKETS && bad < 3; i++) {
+		random_flow(&flow, way);
+		back = back_flow(way, &flow);
+		f.family = nat_family(way);
+		random_frame(&f, &back);
+		want_back(&want, &f, way);
+		if (!back.no_csum && !rnd(8))
+			make_csum_0(&f, rnd(4) ? &want : &f);
+		want_back(&want, &f, way);
+		bad += frames_differ(&f, &want, way->action);
+	}
+	from_clients();
+	test_end();
+}
+
+/* Nobody would notice the damage behind it any more. */
+static void test_wrong_stays_wrong(const struct way *way)
+{
+	struct frame f, want;
+	struct flow flow;
+	struct outcome o;
+
+	test_begin(say("%s: a wrong checksum is not made right", way->says));
+	for (int i = 0; i < 2; i++) {
+		flow_to(&flow, way, nat_family(way), 40203);
+		make(&f, &flow, i ? &kinds[1] : &kinds[6]);
+		f.b[f.data] ^= 0x40;
+		want_delivered(&want, &f, way, 0, 0);
+		edge_run(&f, &o);
+		CHECK_REASON(o.reason, WEIR_R_STEERED);
+		memcpy(want.b, o.b, o.len);
+		CHECK_INT(o.len, want.len);
+		CHECK(frame_get16(&want, frame_csum_at(&want)) != frame_l4_csum(&want));
+		want.b[f.data] ^= 0x40;
+		CHECK_INT(frame_get16(&want, frame_csum_at(&want)), frame_l4_csum(&want));
+	}
+	test_end();
+}
+
+/* ---- ICMP errors -------------------------------------------------------------------------------- */
+
+static const struct icmp errors4[] = {{3, 1, 0}, {3, 4, 1300}, {11, 0, 0}, {12, 0, 20 << 24}};
+static const struct icmp errors6[] = {{1, 3, 0}, {2, 0, 1300}, {3, 0, 0}, {4, 0, 40}};
+static const size_t quotes[] = {8, 18, 20, 33,
+				300}; /* bytes behind the IP header; TCP's checksum ends at 18 */
+
+#define ICMP_ROWS (2 * 5 * 4)
+
+/* The i-th kind of packet that an error may be about: TCP or UDP, by turns without a checksum. */
+static void make_quoted(struct frame *f, struct flow *flow, int i)
+{
+	flow->no_csum = !strchr(flow->src, ':') && i % 4 == 2;
+	if (i & 1)
+		frame_tcp(f, flow, &ack, some_bytes(), 290);
+	else
+		frame_udp(f, flow, some_bytes(), 301);
+	frame_set_ttl(f, 60);
+}
+
+static void make_icmp(struct frame *f, const char *src, const char *dst, int tags, int i,
+		      const struct frame *about)
+{
+	struct flow flow = {.src = src, .dst = dst, .tags = tags};
+	size_t quoted = quotes[i / 2 % 5];
+
+	frame_icmp(f, &flow, about->family == 4 ? &errors4[i / 10] : &errors6[i / 10], about->b + about->l3,
+		   (about->family == 4 ? 20 : 40) + quoted);
+}
+
+/* A router on the client's side, about a backend's packet: which it knows as the service's. */
+static void test_icmp_forth(const struct way *way)
+{
+	bool v4 = nat_family(way) == 4;
+	struct frame sent, seen, f, want;
+	struct flow flow, back;
+	const char *router = v4 ? "203.0.113.1" : "2001:db8:ff::1";
+
+	test_begin(say("%s: ICMP errors reach the backend, about the packets as it sent them", way->says));
+	flow_to(&flow, way, nat_family(way), 40210);
+	for (int i = 0; i < ICMP_ROWS; i++) {
+		flow.tags = way->action == XDP_TX ? i % 3 : 0;
+		back = back_flow(way, &flow);
+		make_quoted(&sent, &back, i);
+		seen = sent;
+		frame_set_source(&seen, vip_of(way), 443);
+		fix_csum(&seen, &sent);
+		make_icmp(&f, router, vip_of(way), flow.tags, i, &seen);
+		make_icmp(&want, router, way->backend, flow.tags, i, &sent);
+		frame_macs(&want, way->dst, way->src);
+		frame_set_ttl(&want, 63);
+		if (!edge_expect(&f, WEIR_R_ICMP_ERROR, way->action, &want))
+			printf("# it was number %d\n", i);
+	}
+	test_end();
+}
+
+/* The backend, or a router before it, about a client's packet: which was to the service. */
+static void test_icmp_back(const struct way *way, const char *router)
+{
+	struct frame sent, seen, f, want;
+	struct flow flow;
+
+	test_begin(say("%s: ICMP errors of %s reach the client, about the packets as it sent them", way->says,
+		       router ? "a router" : "the backend"));
+	flow_to(&flow, way, nat_family(way), 40211);
+	from_backend_of(way);
+	for (int i = 0; i < ICMP_ROWS; i++) {
+		flow.tags = way->action == XDP_TX ? i % 3 : 0;
+		make_quoted(&sent, &flow, i);
+		seen = sent;
+		frame_set_dest(&seen, way->backend, backend_port(way));
+		fix_csum(&seen, &sent);
+		make_icmp(&f, router ?: way->backend, flow.src, flow.tags, i, &seen);
+		make_icmp(&want, router ?: vip_of(way), flow.src, flow.tags, i, &sent);
+		frame_macs(&want, MAC_CLIENT, MAC_EDGE0);
+		frame_set_ttl(&want, 63);
+		if (!edge_expect(&f, WEIR_R_TRANSLATED, way->action, &want))
+			printf("# it was number %d\n", i);
+	}
+	from_clients();
+	test_end();
+}
+
+static void test_icmp_of_backend(const struct way *way)
+{
+	test_icmp_back(way, NULL);
+	test_icmp_back(way, way->vip4 ? "10.8.0.55" : "fd08::55");
+}
+
+static void test_icmp_cut(const struct way *way)
+{
+	struct frame sent, f, cut;
+	struct flow flow, back;
+	struct outcome o;
+
+	test_begin(say("%s: an ICMP error that is cut short is untouched", way->says));
+	flow_to(&flow, way, nat_family(way), 40212);
+	back = back_flow(way, &flow);
+	for (int forth = 0; forth < 2; forth++) {
+		if (forth) {
+			make_quoted(&sent, &back, 1);
+			frame_set_source(&sent, vip_of(way), 443);
+			make_icmp(&f, flow.src, vip_of(way), 0, 9, &sent);
+		} else {
+			make_quoted(&sent, &flow, 1);
+			frame_set_dest(&sent, way->backend, backend_port(way));
+			make_icmp(&f, way->backend, flow.src, 0, 9, &sent);
+			from_backend_of(way);
+		}
+		for (cut = f, cut.len = 14; cut.len < f.len; cut.len++) {
+			CHECK_INT(edge_send(&cut, &o), XDP_PASS);
+			CHECK_MEM(o.b, o.len, cut.b, cut.len);
+		}
+		CHECK_INT(edge_send(&f, &o), way->action);
+		/* And all lengths right, but eight bytes behind the quoted IP header, or not as many. */
+		for (size_t quoted = 0; quoted < 60; quoted++) {
+			size_t ip = nat_family(way) == 4 ? 20 : 40;
+
+			frame_icmp(&cut, &f.flow, ip == 20 ? &errors4[0] : &errors6[0], sent.b + sent.l3,
+				   quoted);
+			edge_send(&cut, &o);
+			CHECK_INT(o.action, quoted < ip + 8 ? XDP_PASS : way->action);
+			if (quoted < ip + 8)
+				CHECK_MEM(o.b, o.len, cut.b, cut.len);
+		}
+		from_clients();
+	}
+	test_end();
+}
+
+int main(void)
+{
+	make_host();
+	edge_open(true);
+	each(test_back);
+	each(test_not_back);
+	each(test_back_errors);
+	test_back_no_route();
+	each(test_random);
+	each(test_random_back);
+	each(test_wrong_stays_wrong);
+	each(test_icmp_forth);
+	each(test_icmp_of_backend);
+	each(test_icmp_cut);
+	edge_close();
+	return test_done();
+}

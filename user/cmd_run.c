@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* weir run: the agent. */
+#include "agent.h"
+#include "cmd.h"
+
+int cmd_run(const struct cmd *cmd, char **values, int argc, char **argv)
+{
+	struct agent_opts o = {
+		.path = opt_value(cmd, values, "config"),
+		.load = !opt_value(cmd, values, "no-load"),
+		.unload_on_exit = opt_value(cmd, values, "unload-on-exit"),
+	};
+
+	if (!o.path)
+		return fail(EXIT_USAGE, "run: name the configuration with -c FILE");
+	out_lines = out_json; /* one document for each change */
+	return agent_run(&o);
+}
