@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "driver.h"
@@ -58,11 +59,30 @@ static __always_inline void draw_number(struct bench_state *s)
 	*(__u64 *)(s->frame + at) = bench_letters((__u32)(s->random >> 20) & s->num_mask);
 }
 
+/* The client 10.0.0.0 + number, or an IPv6 address that ends so. */
+static __always_inline void draw_client(struct bench_state *s)
+{
+	__u32 at = s->flow_at, check = s->check_at, n, sum;
+
+	if (!at || at > BENCH_FRAME_MAX - 4 || check > BENCH_FRAME_MAX - 2)
+		return;
+	s->random = bench_random(s->random);
+	n = (s->next ? s->next++ : (__u32)(s->random >> 20)) & s->num_mask;
+	n = bpf_htonl(0x0a000000 | n);
+	*(__u32 *)(s->frame + at) = n;
+	if (!check)
+		return;
+	sum = s->check_sum + (n & 0xffff) + (n >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	*(__u16 *)(s->frame + check) = ~(sum + (sum >> 16));
+}
+
 static __always_inline long restore(struct xdp_md *ctx, struct bench_state *s)
 {
 	__u32 len = s->len;
 
 	draw_number(s);
+	draw_client(s);
 	if (!len || len > BENCH_FRAME_MAX)
 		return -1;
 	return restore_bounds(ctx, s) ?: bpf_xdp_store_bytes(ctx, 0, s->frame, len);

@@ -22,7 +22,12 @@ struct bench_state {
 	__u32 len;      /* of the frame */
 	__u32 num_at;   /* where the number stands in the frame; 0: none */
 	__u32 num_mask; /* numbers are 0 to this */
+	__u32 flow_at;	 /* where the source's last four bytes stand, instead; 0: not changed */
+	__u32 check_at;	 /* IPv4: where the header's checksum stands */
+	__u32 check_sum; /* of that header without the source, as 16-bit words */
+	__u32 next;	 /* not 0: numbers are not drawn, but follow each other from here */
 	__u8 frame[BENCH_FRAME_MAX];
+	__u64 pad[6];
 };
 _Static_assert(sizeof(struct bench_state) % 64 == 0, "bench_state");
 

@@ -48,6 +48,20 @@ static inline int report_digits(double v)
 	return v >= 10000 ? 0 : v >= 100 ? 1 : 2;
 }
 
+/* For the file alone; NULL: none. */
+static inline void report_json(FILE *json, const char *name, const char *unit, struct samples *s)
+{
+	double median = samples_median(s);
+
+	if (!json || !s->n)
+		return;
+	fprintf(json,
+		"{\"name\": \"%s\", \"unit\": \"%s\", \"min\": %.3f, \"median\": %.3f, \"max\": "
+		"%.3f, "
+		"\"runs\": %d}\n",
+		name, unit, s->v[0], median, s->v[s->n - 1], s->n);
+}
+
 /* `target` stands beside the row as it is: NULL or "" for none. */
 static inline void report_row(FILE *json, const char *name, const char *unit, struct samples *s,
 			      const char *target)
@@ -60,12 +74,7 @@ static inline void report_row(FILE *json, const char *name, const char *unit, st
 	printf("%-34s %-7s %10.*f %10.*f %10.*f %5d  %s\n", name, unit, digits, s->v[0], digits, median,
 	       digits, s->v[s->n - 1], s->n, target ? target : "");
 	fflush(stdout);
-	if (json)
-		fprintf(json,
-			"{\"name\": \"%s\", \"unit\": \"%s\", \"min\": %.3f, \"median\": %.3f, \"max\": "
-			"%.3f, "
-			"\"runs\": %d}\n",
-			name, unit, s->v[0], median, s->v[s->n - 1], s->n);
+	report_json(json, name, unit, s);
 }
 
 static inline void report_error(const char *name, const char *why)
