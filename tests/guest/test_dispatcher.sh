@@ -167,8 +167,20 @@ two_dispatchers()
 	[ ${#dirs[@]} -gt 1 ]
 }
 
-# Kills `weir ARGUMENT...` when the moment has come. 137: it was still there.
+# Kills `weir ARGUMENT...` when the moment has come. 137: it was still there. A load that was quicker than the eye is
+# taken back, and tried again.
 killed_when() # MOMENT ARGUMENT...
+{
+	local i
+	for i in {1..5}; do
+		kill_when "$@"
+		[ $? = 0 ] && [ "$2" = load ] || break
+		[ "$i" = 5 ] || weir unload >/dev/null
+	done
+	return $STATUS
+}
+
+kill_when() # MOMENT ARGUMENT...: and in STATUS, too
 {
 	local moment=$1 pid
 	shift
@@ -180,6 +192,8 @@ killed_when() # MOMENT ARGUMENT...
 	done
 	kill -s KILL $pid 2>/dev/null
 	wait $pid 2>/dev/null
+	STATUS=$?
+	return $STATUS
 }
 
 ### Where both programs run
