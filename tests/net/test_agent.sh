@@ -114,7 +114,7 @@ agent_yaml >$YAML
 backend_up b1 10.7.0.11
 backend_up b2 10.7.0.12
 backend_up b6 fd07::14
-lab_bg agent lab_in server sh -c 'JOURNAL_STREAM=$(stat -Lc %d:%i /dev/stderr) exec "$@"' - "$WEIR" run -c $YAML --no-load
+lab_bg agent lab_in server sh -c 'JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$@"' - "$WEIR" run -c $YAML --no-load
 tap_ok "told not to load, it waits, and gives the journal its lines' priority" \
 	lab_wait_for 5 said "<4>waiting: not loaded"
 kill -TERM "$(lab_pid agent)"

@@ -333,11 +333,14 @@ quic: removed"
 tap_is "  once" "$(complain service del hot)" "weir: service del: no service 'hot'; there is: www, dns, keys, web2
 status 1"
 
+# Each waits for the lock, 10 seconds at most; an emulated machine needs some for each.
+MANY=(1 2 3 4)
+[ $SLOWER = 1 ] || MANY=(1 2)
 at_once()
 {
 	local i bad=0 pids=()
 
-	for i in 1 2 3 4; do
+	for i in "${MANY[@]}"; do
 		weir -q service add "at$i" "192.0.2.3$i:80" -p dns >/dev/null &
 		pids+=($!)
 	done
@@ -348,7 +351,7 @@ at_once()
 }
 tap_ok "services added at once" at_once
 tap_is "  are all there" "$(of_json "sorted(s['name'] for s in d['services'] if s['name'].startswith('at'))" weir service show --json)" \
-	'["at1", "at2", "at3", "at4"]'
+	"[$(printf '"at%s", ' "${MANY[@]}" | sed 's/, $//')]"
 for i in 1 2 3 4; do
 	weir -q service del at$i >/dev/null
 done
