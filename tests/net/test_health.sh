@@ -76,7 +76,7 @@ tap_note "$(told churn "('no error' if d['last_error'] is None else
 	'the last error %.0f ms after' % (1000 * (d['last_error'] - $t0)))")"
 sleep 1
 load_signal churn USR1 churn
-none_failed "  then none" churn 20
+none_failed "  then none" churn $((20 * 2 / (1 + SLOWER)))
 tap_is "  none goes there" "$(told churn "d['backends'].get('b1', 0)")" 0
 load_signal held USR1 asked
 tap_is "  its open connections are gone, the others are not" "$(told held "d['ok'], d['failed']")" \
@@ -103,7 +103,7 @@ tap_note "down after $took ms"
 tap_ok "a host is gone: its backend is down within $WITHIN ms" [ "$took" -le $WITHIN ]
 lab_wait_for 3 false
 load_signal churn USR1 churn
-none_failed "  no new connection fails: their next attempt goes elsewhere" churn 50
+none_failed "  no new connection fails: their next attempt goes elsewhere" churn $((50 * 2 / (1 + SLOWER)))
 tap_note "$(told churn "'%d took longer than half a second, the longest %.2f s' % (d['slow'], d['longest'])")"
 tap_ok "  in little more than a second" [ "$(told churn "d['longest'] < 1.5 * $SLOWER")" = true ]
 load_signal held USR1 asked
@@ -118,7 +118,7 @@ tap_note "$(told put "'%.2f s after it was gone' % (d['last_error'] - $t0)")"
 load_signal churn USR1 churn
 sleep 1
 load_signal churn USR1 churn
-none_failed "  then all is as before, without it" churn 20
+none_failed "  then all is as before, without it" churn $((20 * 2 / (1 + SLOWER)))
 tap_is "  and nothing goes there" \
 	"$(told churn "d['backends'].get('b2', 0)") $(backends "b['b2']['active']")" "0 0"
 cable b2 up
@@ -164,7 +164,7 @@ sleep 2
 load_signal held USR1 asked
 none_failed "the agent is killed: connections go on" held 80
 load_signal churn USR1 churn
-none_failed "  new ones are made" churn 20
+none_failed "  new ones are made" churn $((20 * 2 / (1 + SLOWER)))
 before=$(backends "sum(x['active'] for x in b.values())")
 load_start more c2 hold $VIP:80 40
 load_wait more opened
@@ -205,7 +205,7 @@ sleep 1
 load_signal churn USR1 churn
 sleep 1
 load_signal churn USR1 churn
-none_failed "  and clients are served" churn 20
+none_failed "  and clients are served" churn $((20 * 2 / (1 + SLOWER)))
 for what in held held6 churn; do
 	lab_stop $what
 done

@@ -57,7 +57,7 @@ tap_ok "reload goes back to what is configured, with another capacity" reload
 load_signal held USR1 asked
 none_failed "connections go on" held 60
 load_signal churn USR1 churn
-none_failed "  new ones are made" churn 20
+none_failed "  new ones are made" churn $((20 * 2 / (1 + SLOWER)))
 load_wait slow 'done' 30
 none_failed "  downloads go on" slow 30
 load_signal held6 USR1 asked
