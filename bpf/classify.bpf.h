@@ -146,15 +146,13 @@ static __always_inline int classify(struct weir_pkt *p, __u32 *svc, int *refuse)
 		*refuse = stranger(*svc);
 		if (*refuse == WEIR_R_STRANGER_DROP)
 			return *refuse;
-	} else if (p->proto == IPPROTO_TCP) {
-		return WEIR_R_TCP;
-	} else if (bad_source(p)) {
-		*refuse = WEIR_R_BAD_SOURCE;
-	} else if (p->flags & PKT_OPTIONS) {
-		*refuse = WEIR_R_OPTIONS;
 	}
 	if (p->proto == IPPROTO_TCP)
 		return WEIR_R_TCP;
+	if (*refuse == WEIR_NEXT && bad_source(p))
+		*refuse = WEIR_R_BAD_SOURCE;
+	else if (*refuse == WEIR_NEXT && p->flags & PKT_OPTIONS)
+		*refuse = WEIR_R_OPTIONS;
 	if (p->flags & PKT_FRAGMENT) {
 		fence_service(*svc);
 		return WEIR_R_FRAGMENT;

@@ -60,24 +60,10 @@ static __always_inline __u64 pseudo_sum(const struct weir_pkt *p, __u32 len, __u
 /* An IP header from p's destination to its source before `len` bytes, in out. */
 static __always_inline void build_ip(__u8 *out, const struct weir_pkt *p, __u32 len, __u8 proto)
 {
-	__u32 *w = (__u32 *)out;
-
-	if (p->family == 4) {
-		__u32 from = p->daddr.w[0], to = p->saddr.w[0];
-		__u64 sum;
-
-		w[0] = 0x45 | (__u32)bpf_htons(len + sizeof(struct iphdr)) << 16;
-		w[1] = (__u32)bpf_htons(0x4000) << 16;
-		sum = (__u64)w[0] + w[1] + (64 | proto << 8) + from + to;
-		w[2] = 64 | proto << 8 | (__u32)(__u16)~csum_fold(sum) << 16;
-		w[3] = from;
-		w[4] = to;
-		return;
-	}
-	w[0] = bpf_htonl(6 << 28);
-	w[1] = bpf_htons(len) | (__u32)proto << 16 | 64U << 24;
-	__builtin_memcpy(&w[2], &p->daddr, sizeof(p->daddr));
-	__builtin_memcpy(&w[6], &p->saddr, sizeof(p->saddr));
+	if (p->family == 4)
+		write_ipv4((struct iphdr *)out, p, sizeof(struct iphdr) + len, proto);
+	else
+		write_ipv6((struct ipv6hdr *)out, p, len, proto);
 }
 
 /* The frame becomes the answer that stands in the work area, back to where it came from. */

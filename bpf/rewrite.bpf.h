@@ -54,27 +54,27 @@ static __always_inline void write_l2(void *data, const struct l2_words *l2)
 }
 
 /* Everything of the IPv4 header but the addresses and the length, as 16-bit words: version and header
- * length, don't fragment (so that the id may be 0, RFC 6864), TTL 64, UDP. */
-#define IPV4_CONST_SUM ((__u64)0x45 + bpf_htons(0x4000) + (64 | IPPROTO_UDP << 8))
+ * length, don't fragment (so that the id may be 0, RFC 6864), TTL 64, protocol. */
+#define IPV4_CONST_SUM(proto) ((__u64)0x45 + bpf_htons(0x4000) + (64 | (proto) << 8))
 
-static __always_inline void write_ipv4(struct iphdr *ip, const struct weir_pkt *p, __u32 len)
+static __always_inline void write_ipv4(struct iphdr *ip, const struct weir_pkt *p, __u32 len, __u8 proto)
 {
 	__u32 *w = (__u32 *)ip, from = p->daddr.w[0], to = p->saddr.w[0];
-	__u16 sum = ~csum_fold(IPV4_CONST_SUM + bpf_htons(len) + from + to);
+	__u16 sum = ~csum_fold(IPV4_CONST_SUM(proto) + bpf_htons(len) + from + to);
 
 	w[0] = 0x45 | (__u32)bpf_htons(len) << 16;
 	w[1] = (__u32)bpf_htons(0x4000) << 16;
-	w[2] = 64 | IPPROTO_UDP << 8 | (__u32)sum << 16;
+	w[2] = 64 | proto << 8 | (__u32)sum << 16;
 	w[3] = from;
 	w[4] = to;
 }
 
-static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct weir_pkt *p, __u32 payload_len)
+static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct weir_pkt *p, __u32 payload_len, __u8 proto)
 {
 	__u32 *w = (__u32 *)ip;
 
 	w[0] = bpf_htonl(6 << 28);
-	w[1] = bpf_htons(payload_len) | (__u32)IPPROTO_UDP << 16 | 64U << 24;
+	w[1] = bpf_htons(payload_len) | (__u32)proto << 16 | 64U << 24;
 	__builtin_memcpy(&ip->saddr, &p->daddr, sizeof(p->daddr));
 	__builtin_memcpy(&ip->daddr, &p->saddr, sizeof(p->saddr));
 }
@@ -122,14 +122,14 @@ static __always_inline bool write_headers(struct xdp_md *ctx, const struct weir_
 		if (!l2_at || !l3)
 			return false;
 		write_l2(l2_at, l2);
-		write_ipv4(l3, p, sizeof(struct iphdr) + udp_len);
+		write_ipv4(l3, p, sizeof(struct iphdr) + udp_len, IPPROTO_UDP);
 		write_udp(l3 + sizeof(struct iphdr), p, udp_len, csum, id);
 	} else {
 		l3 = frame_at(ctx, p->l3, sizeof(struct ipv6hdr) + sizeof(struct udp_frame));
 		if (!l2_at || !l3)
 			return false;
 		write_l2(l2_at, l2);
-		write_ipv6(l3, p, udp_len);
+		write_ipv6(l3, p, udp_len, IPPROTO_UDP);
 		write_udp(l3 + sizeof(struct ipv6hdr), p, udp_len, csum, id);
 	}
 	return true;

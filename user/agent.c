@@ -66,11 +66,6 @@ struct agent {
 	char status[160];
 };
 
-static __u64 now_ns(void)
-{
-	return monotonic_ns();
-}
-
 /* ---- the configuration ------------------------------------------------------------------------ */
 
 /* Where the file is that ctl names. A path without a root is a command's, from wherever that was. */
@@ -378,8 +373,8 @@ static void let_go(struct agent *a)
 
 static void extend_lease(struct agent *a)
 {
-	__atomic_store_n(&a->ctl->lease_deadline_ns, now_ns() + LEASE_NS, __ATOMIC_RELAXED);
-	a->ctl->agent_ns = now_ns();
+	__atomic_store_n(&a->ctl->lease_deadline_ns, monotonic_ns() + LEASE_NS, __ATOMIC_RELAXED);
+	a->ctl->agent_ns = monotonic_ns();
 }
 
 /* 0, or -errno, told once. */
@@ -462,7 +457,7 @@ static void each_second(struct agent *a)
 			pools_sources(a->m);
 			recount(a);
 		}
-		pools_fade(a->m, now_ns());
+		pools_fade(a->m, monotonic_ns());
 	}
 	tell_status(a);
 }
@@ -510,7 +505,7 @@ static int start_reload(struct agent *a)
 		_exit(reload(a));
 	err = a->reload < 0 ? -errno : sd_event_add_child(a->event, NULL, a->reload, WEXITED, on_reloaded, a);
 	if (err >= 0) {
-		sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%llu", now_ns() / 1000);
+		sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%llu", monotonic_ns() / 1000);
 		return 0;
 	}
 	say(LOG_ERR, "reload: %s", strerror(-err));

@@ -254,8 +254,9 @@ const struct cmd commands[] = {
 			   "  client=ADDRESS  or a network; of IPv6 clients only the last 32 bits are\n"
 			   "                  known, shown as *:1234:5678\n"
 			   "  port=N          the client's\n"
-			   "  state=STATE     open, udp, closing, half-open, closed, or found (without its\n"
-			   "                  beginning, a moment ago)\n"
+			   "  state=STATE     open, udp, closing, half-open, closed, found (without its\n"
+			   "                  beginning, a moment ago), or resting (open when its backend\n"
+			   "                  went down, and no packet since)\n"
 			   "  family=4 or 6, proto=tcp or udp\n"
 			   "  idle>DURATION idle<DURATION  since the last packet; quote them",
 		.example = "weir flow show backend=b5 state=open 'idle>5m'\nweir flow show --count",

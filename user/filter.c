@@ -135,7 +135,7 @@ static int read_state(struct filter *f, const char *value, const struct why *w)
 			return 0;
 		}
 	}
-	return bad(w, "a state is open, half-open, closing, closed, udp or found");
+	return bad(w, "a state is open, half-open, closing, closed, udp, found or resting");
 }
 
 static int read_family(struct filter *f, const char *value, const struct why *w)

@@ -3,7 +3,6 @@
  * What weir_rx costs for one request to a cache: see rounds.h for how it is measured. When a single packet
  * left another way than the row says, by weir_rx's own counters, the row is an error.
  */
-#include <getopt.h>
 #include <math.h>
 
 #include "hotset.h"
@@ -243,16 +242,6 @@ static const char *measure(const struct subject *s, const struct row *r, FILE *j
 	return NULL;
 }
 
-static bool selected(const char *name, char **prefixes)
-{
-	if (!*prefixes)
-		return true;
-	for (; *prefixes; prefixes++)
-		if (!strncmp(name, *prefixes, strlen(*prefixes)))
-			return true;
-	return false;
-}
-
 static int run_rows(char **prefixes, FILE *json)
 {
 	struct subject s = {0};
@@ -281,39 +270,11 @@ static int run_rows(char **prefixes, FILE *json)
 	return failed;
 }
 
-static int usage(void)
-{
-	fprintf(stderr, "usage: micro [-r ROUNDS] [-n REPEATS] [-s ROW_SECONDS] [-c FIRST_CPU] [-o "
-			"JSON_LINES] [ROW-PREFIX...]\n");
-	return 2;
-}
-
 int main(int argc, char **argv)
 {
-	FILE *json = NULL;
-	int c, failed;
+	FILE *json = bench_options("micro", argc, argv);
+	int failed;
 
-	while ((c = getopt(argc, argv, "r:n:s:c:o:")) != -1) {
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'n')
-			repeats = atoi(optarg);
-		else if (c == 's')
-			row_seconds = atoi(optarg);
-		else if (c == 'c')
-			first_cpu = atoi(optarg);
-		else if (c == 'o')
-			json = fopen(optarg, "w");
-		else
-			return usage();
-		if (c == 'o' && !json)
-			return perror(optarg), 1;
-	}
-	if (!rounds || rounds > REPORT_RUNS_MAX || repeats < 1000 || first_cpu > 1)
-		return usage();
-	c = pin(first_cpu);
-	if (c)
-		return fprintf(stderr, "CPU %u: %s\n", first_cpu, strerror(-c)), 1;
 	report_head();
 	failed = run_rows(argv + optind, json);
 	if (json && fclose(json))

@@ -10,6 +10,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <getopt.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -211,6 +212,54 @@ static __attribute__((unused)) int run_workers(struct worker *w, int n)
 	}
 	pthread_barrier_destroy(&barrier);
 	return err;
+}
+
+/* ---- the command line ----------------------------------------------------------------------- */
+
+static bool selected(const char *name, char **prefixes)
+{
+	if (!*prefixes)
+		return true;
+	for (; *prefixes; prefixes++)
+		if (!strncmp(name, *prefixes, strlen(*prefixes)))
+			return true;
+	return false;
+}
+
+/* Reads the options and pins this thread; the file for results, or NULL. Row prefixes begin at optind. Ends the
+ * program when something is wrong. */
+static FILE *bench_options(const char *name, int argc, char **argv)
+{
+	FILE *json = NULL;
+	int c, err;
+
+	while ((c = getopt(argc, argv, "r:n:s:c:o:")) != -1) {
+		if (c == 'r')
+			rounds = atoi(optarg);
+		else if (c == 'n')
+			repeats = atoi(optarg);
+		else if (c == 's')
+			row_seconds = atoi(optarg);
+		else if (c == 'c')
+			first_cpu = atoi(optarg);
+		else if (c == 'o')
+			json = fopen(optarg, "w");
+		if (c == 'o' && !json)
+			perror(optarg), exit(1);
+		if (c == '?')
+			rounds = 0;
+	}
+	if (!rounds || rounds > REPORT_RUNS_MAX || repeats < 1000 || first_cpu > 1) {
+		fprintf(stderr, "usage: %s [-r ROUNDS] [-n REPEATS] [-s ROW_SECONDS] [-c FIRST_CPU] [-o JSON_LINES] "
+				"[ROW-PREFIX...]\n", name);
+		exit(2);
+	}
+	err = pin(first_cpu);
+	if (err) {
+		fprintf(stderr, "CPU %u: %s\n", first_cpu, strerror(-err));
+		exit(1);
+	}
+	return json;
 }
 
 #endif

@@ -4,8 +4,6 @@
  * backends (16 where the name says so), a random one of so many flows for each packet. When a single packet
  * left another way, by weir_rx's own counters, the row is an error.
  */
-#include <getopt.h>
-
 #include "hops.h"
 #include "packet.h"
 #include "rounds.h"
@@ -160,37 +158,11 @@ static const char *measure(struct subject *s, const struct row *r, FILE *json)
 	return NULL;
 }
 
-static bool selected(const char *name, char **prefixes)
-{
-	bool any = !*prefixes;
-
-	for (; *prefixes; prefixes++)
-		any |= !strncmp(name, *prefixes, strlen(*prefixes));
-	return any;
-}
-
 int main(int argc, char **argv)
 {
-	FILE *json = NULL;
-	int c, failed = 0;
+	FILE *json = bench_options("steer", argc, argv);
+	int failed = 0;
 
-	while ((c = getopt(argc, argv, "r:n:s:c:o:")) != -1) {
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'n')
-			repeats = atoi(optarg);
-		else if (c == 's')
-			row_seconds = atoi(optarg);
-		else if (c == 'c')
-			first_cpu = atoi(optarg);
-		else if (c == 'o')
-			json = fopen(optarg, "w");
-		if (c == '?' || (c == 'o' && !json))
-			return fprintf(stderr, "usage: steer [-r ROUNDS] [-n REPEATS] [-s ROW_SECONDS] [-c CPU] [-o JSON_LINES] "
-					       "[ROW-PREFIX...]\n"), 2;
-	}
-	if (!rounds || rounds > REPORT_RUNS_MAX || repeats < 1000 || pin(first_cpu))
-		return fprintf(stderr, "steer: bad number\n"), 2;
 	report_head();
 	for (const struct row *r = rows; r < rows + sizeof(rows) / sizeof(rows[0]); r++) {
 		struct subject s = {0};
@@ -206,5 +178,7 @@ int main(int argc, char **argv)
 		failed += why != NULL;
 		close_subject(&s);
 	}
-	return (json && fclose(json)) || failed ? 1 : 0;
+	if (json && fclose(json))
+		return perror("writing results"), 1;
+	return failed ? 1 : 0;
 }

@@ -179,8 +179,6 @@ static struct {
 
 /* ---- the kernel's part ------------------------------------------------------------------------ */
 
-#define MAP(name, of) {&name, of, sizeof(*(of)), sizeof(of) / sizeof(*(of))}
-
 static const struct fake_map *fake_maps(int *n)
 {
 	static const struct fake_map all[] = {

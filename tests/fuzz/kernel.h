@@ -44,6 +44,8 @@ struct fake_map {
 	size_t size; /* of an element */
 	__u32 n;
 };
+/* A row of fake_maps(): the map, and the array that stands for it. */
+#define MAP(name, of) {&name, of, sizeof(*(of)), sizeof(of) / sizeof(*(of))}
 
 /* The value; who includes this may look at it, or find it where it is no array's. */
 static void *fake_lookup(void *map, const void *key, void *value);

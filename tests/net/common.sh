@@ -9,6 +9,7 @@
 NET_DIR=$LAB_ROOT/tests/net
 YAML=/run/lab/weir.yaml
 MEMCACHED=10.7.0.1:11211
+WEIR_NS=server # where it is loaded
 REPLY_S=$((1 * SLOWER)) # how long a reply that should come may take
 PYTHON=(python3 -IS) # without site packages: what runs hundreds of times starts in two thirds of the time
 
@@ -46,7 +47,7 @@ net_yaml() # [CAPACITY] [EXTRA-LINE-OF-THE-SERVICE...]
 
 weir()
 {
-	lab_in server "$WEIR" "$@"
+	lab_in $WEIR_NS "$WEIR" "$@"
 }
 
 # 5, degraded, is a success where the kernel has no native XDP.
@@ -126,11 +127,11 @@ tap_counts() # SENTENCE REASON HOW-MUCH COMMAND...
 	tap_is "$sentence" "$name +$(($(reason "$name") - before))" "$name +$want"
 }
 
-# What is left of Weir in the server's namespace; nothing: "".
+# What is left of Weir in the namespace it was loaded in; nothing: "".
 leftovers()
 {
 	ls /sys/fs/bpf | grep -vx '\(maps\|progs\)\.debug'
-	lab_in server ip link show | grep -o 'xdp[a-z]* ' | sort -u
-	lab_in server tc qdisc show | grep -o clsact
+	lab_in $WEIR_NS ip link show | grep -o 'xdp[a-z]* ' | sort -u
+	lab_in $WEIR_NS tc qdisc show | grep -o clsact
 	return 0
 }

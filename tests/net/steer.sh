@@ -19,13 +19,11 @@
 #
 # A backend's replies from a VIP go by the router (DSR), those from its own address by the edge (NAT).
 
-. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lab.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-NET_DIR=$LAB_ROOT/tests/net
-YAML=/run/lab/weir.yaml
+WEIR_NS=edge
 VIP=192.0.2.1
 VIP6=2001:db8::1
-PYTHON=(python3 -IS)
 CLIENTS=(c1 c2 c3)
 BACKENDS=(b1 b2 b3 b4)
 LOAD=(--timeout $((5 * SLOWER)) --rate $((300 / SLOWER))) # of load.py, as a rule
@@ -226,31 +224,9 @@ pool_yaml() # NAME ADDRESS-FORMAT SUFFIX-OF-NAMES [POOL-LINE...]
 	done
 }
 
-weir()
-{
-	lab_in edge "$WEIR" "$@"
-}
-
-# 5, degraded, is a success where the kernel has no native XDP.
-weir_load()
-{
-	weir load -q -c $YAML || [ $? = 5 ]
-}
-
 agent_start()
 {
 	lab_bg agent lab_in edge "$WEIR" run -c $YAML "$@"
-}
-
-of_json() # EXPRESSION COMMAND...: over the document `d` that the command prints with --json
-{
-	local expression=$1
-	shift
-	"$@" | "${PYTHON[@]}" -c "
-import json, sys
-d = json.load(sys.stdin)
-v = eval(sys.argv[1])
-print(v if isinstance(v, str) else json.dumps(v))" "$expression"
 }
 
 # Packets of a reason, of all services and of none.
@@ -493,13 +469,4 @@ cable() # BACKEND up|down
 	ip -n "$1" route replace default via 10.3.0.1 table 100
 	ip -n "$1" -6 route replace fd03::/64 dev eth0 table 100
 	ip -n "$1" -6 route replace default via fd03::1 table 100
-}
-
-# What is left of Weir in the edge's namespace; nothing: "".
-leftovers()
-{
-	ls /sys/fs/bpf | grep -vx '\(maps\|progs\)\.debug'
-	lab_in edge ip link show | grep -o 'xdp[a-z]* ' | sort -u
-	lab_in edge tc qdisc show | grep -o clsact
-	return 0
 }

@@ -275,7 +275,7 @@ wrong_value "service set: --fail is drop or reset, not 'backup'" service set www
 wrong_value "service set: --quantum takes a number from 0 to 50, not '51'" service set www --quantum 51%
 wrong_value "service set: --bound takes a number from 1 to 1000, not ''" service set www --bound %
 wrong_value "flow show: --limit takes a number, not '-1'" flow show --limit -1
-wrong_value "flow show: 'state=open,udp': a state is open, half-open, closing, closed, udp or found" \
+wrong_value "flow show: 'state=open,udp': a state is open, half-open, closing, closed, udp, found or resting" \
 	flow show state=open,udp
 wrong_value "flow show: 'port=1': port is there twice" flow show port=2 port=1
 try flow show b1

@@ -7,8 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../test.h"
-#include "config.h"
+#include "config_text.h"
 #include "weir/reason.h"
 
 #define MIB	(1ULL << 20)
@@ -258,27 +257,6 @@ static void test_endpoint(void)
 #define SVC    "services:\n- name: a\n  vips: [10.0.0.1:11211]\n  clients: [10.0.0.0/8]\n"
 
 /* Parses; what was said is in *said, to be freed. */
-static int parse(struct config **c, const void *text, size_t len, char **said)
-{
-	size_t n = 0;
-	FILE *f = open_memstream(said, &n);
-	int err = config_parse(c, "w", text, len, f);
-
-	fclose(f);
-	return err;
-}
-
-static struct config *parse_good(const char *text)
-{
-	struct config *c = NULL;
-	char *said = NULL;
-
-	CHECK_INT(parse(&c, text, strlen(text), &said), 0);
-	CHECK_STR(said, "");
-	free(said);
-	return c;
-}
-
 static const char full[] = "interfaces:\n"
 			   "  - name: eth0\n"
 			   "  - name: bond0.100\n"
@@ -416,12 +394,6 @@ static void test_forms(void)
 }
 
 /* ---- faults ----------------------------------------------------------------------------------- */
-
-struct fault_row {
-	const char *name;
-	const char *text;
-	const char *want;
-};
 
 /* A service on lines 2 to 5, and one more line. */
 #define WITH(line) IFACES SVC line "\n"
@@ -651,27 +623,6 @@ static const struct fault_row client_rows[] = {
 	{ "clients of the other family only", CLIENTS("['fd00::/8']"),
 	  "w:5: services[0].clients: no IPv4 network: nobody would be answered at 10.0.0.1:11211\n" },
 };
-
-static void test_faults(const char *what, const struct fault_row *rows, size_t n)
-{
-	char sentence[128];
-
-	for (size_t i = 0; i < n; i++) {
-		struct config *c = NULL;
-		char *said = NULL;
-
-		snprintf(sentence, sizeof(sentence), "%s: %s", what, rows[i].name);
-		test_begin(sentence);
-		CHECK_INT(parse(&c, rows[i].text, strlen(rows[i].text), &said), -EINVAL);
-		CHECK_STR(said, rows[i].want);
-		CHECK(!c);
-		config_free(c);
-		free(said);
-		test_end();
-	}
-}
-
-#define FAULTS(what, rows) test_faults(what, rows, sizeof(rows) / sizeof(*(rows)))
 
 static void test_all_faults(void)
 {

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../test.h"
-#include "config.h"
+#include "config_text.h"
 
 #define MIB    (1ULL << 20)
 #define SECOND 1000000000ULL
@@ -37,27 +36,6 @@
 #define SHARDS(key)                                                                                        \
 	IFACES SHARDED "services:\n- name: c\n  vips: ['192.0.2.1:1']\n  clients: [10.0.0.1]\n  cache: true\n" \
 		       "  pool: s\n  " key "\n"
-
-static int parse(struct config **c, const char *text, char **said)
-{
-	size_t n = 0;
-	FILE *f = open_memstream(said, &n);
-	int err = config_parse(c, "w", text, strlen(text), f);
-
-	fclose(f);
-	return err;
-}
-
-static struct config *parse_good(const char *text)
-{
-	struct config *c = NULL;
-	char *said = NULL;
-
-	CHECK_INT(parse(&c, text, &said), 0);
-	CHECK_STR(said, "");
-	free(said);
-	return c;
-}
 
 /* ---- addresses -------------------------------------------------------------------------------- */
 
@@ -424,12 +402,6 @@ static void test_minimal(void)
 
 /* ---- faults ----------------------------------------------------------------------------------- */
 
-struct fault_row {
-	const char *name;
-	const char *text;
-	const char *want;
-};
-
 static const struct fault_row schema_rows[] = {
 	{ "an unknown key of a pool", POOL("  sheduler: maglev"), "w:4: pools[0].sheduler: unknown key\n" },
 	{ "an unknown key of a backend", BACKEND("weight: 3"), "w:5: pools[0].backends[0].weight: unknown key\n" },
@@ -788,27 +760,6 @@ static const struct fault_row quic_rows[] = {
 	  "w:5: pools[0].backends[0].quic_id: is required, and missing: services[0] routes by it\n" },
 };
 
-static void test_faults(const char *what, const struct fault_row *rows, size_t n)
-{
-	char sentence[128];
-
-	for (size_t i = 0; i < n; i++) {
-		struct config *c = NULL;
-		char *said = NULL;
-
-		snprintf(sentence, sizeof(sentence), "%s: %s", what, rows[i].name);
-		test_begin(sentence);
-		CHECK_INT(parse(&c, rows[i].text, &said), -EINVAL);
-		CHECK_STR(said, rows[i].want);
-		CHECK(!c);
-		config_free(c);
-		free(said);
-		test_end();
-	}
-}
-
-#define FAULTS(what, rows) test_faults(what, rows, sizeof(rows) / sizeof(*(rows)))
-
 /* ---- limits ----------------------------------------------------------------------------------- */
 
 /* `n` pools of `backends` each, in `shards` shards (0: none), and a service of none of them. */
@@ -837,7 +788,7 @@ static void test_limit(unsigned n, unsigned backends, unsigned shards, const cha
 	char *text = many_pools(n, backends, shards), *said = NULL;
 	struct config *c = NULL;
 
-	CHECK_INT(parse(&c, text, &said), *want ? -EINVAL : 0);
+	CHECK_INT(parse(&c, text, strlen(text), &said), *want ? -EINVAL : 0);
 	CHECK_STR(said, want);
 	config_free(c);
 	free(said);
@@ -884,7 +835,7 @@ static void test_quic_limit(void)
 	for (unsigned b = 0; b < 65; b++)
 		fprintf(f, "  - {name: b%u, address: 10.8.0.%u, quic_id: %u}\n", b, b + 1, b);
 	fclose(f);
-	CHECK_INT(parse(&c, text, &said), -EINVAL);
+	CHECK_INT(parse(&c, text, strlen(text), &said), -EINVAL);
 	CHECK_STR(said, "w:3: services[0].quic: needs a pool of at most 64 backends, and 'p' has 65\n");
 	free(said);
 	free(text);
@@ -899,7 +850,7 @@ static void test_truncated(void)
 	for (size_t n = 0; n < len; n++) {
 		char *text = strndup(full, n), *said = NULL;
 		struct config *c = NULL;
-		int err = parse(&c, text, &said);
+		int err = parse(&c, text, strlen(text), &said);
 
 		bad += !err != !!c || !err != !*said;
 		if (!err && (c->npools != 4 || c->services[0].pool != 0))

@@ -242,7 +242,7 @@ static void test_sentences(void)
 	add(&f, "port=x");
 	CHECK_STR(why, "a port is 1 to 65535");
 	add(&f, "state=x");
-	CHECK_STR(why, "a state is open, half-open, closing, closed, udp or found");
+	CHECK_STR(why, "a state is open, half-open, closing, closed, udp, found or resting");
 	test_end();
 }
 
