@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The receive program (XDP): parse, classify, request, answer, and one exit. Each stage returns a
- * reason, or WEIR_NEXT to go on; see docs/design.md.
+ * The receive programs (XDP): parse, classify, request, answer, steer, and one exit. Each stage returns a
+ * reason, or WEIR_NEXT to go on; see docs/design.md. weir_rx is loaded where no service has a pool (one
+ * third of the verifier's work), weir_rx_steer where one has.
  */
 #define PKT_CTX	     struct xdp_md
 #define PKT_LEN(ctx) (cfg.frags ? (__u32)bpf_xdp_get_buff_len(ctx) : (ctx)->data_end - (ctx)->data)
@@ -135,19 +136,35 @@ static __always_inline int serve(struct xdp_md *ctx, struct weir_pkt *p, __u32 *
 	return r;
 }
 
+/* UDP to a service of TCP is left over. */
+static __always_inline int leave(__u32 svc, int reason, __u32 len)
+{
+	if (reason == WEIR_NEXT)
+		reason = WEIR_R_OTHER;
+	observe(svc, reason, len);
+	return xdp_action(reason);
+}
+
 SEC("xdp")
 int weir_rx(struct xdp_md *ctx)
 {
 	struct weir_pkt p = {};
 	__u32 svc = WEIR_SVC_NONE;
-	int action = -1, reason = serve(ctx, &p, &svc);
+	int reason = serve(ctx, &p, &svc);
 
-	if (cfg.steer)
-		reason = steer(ctx, &p, &svc, reason, &action);
-	if (reason == WEIR_NEXT) /* UDP to a service of TCP */
-		reason = WEIR_R_OTHER;
-	observe(svc, reason, p.len);
-	return action >= 0 ? action : xdp_action(reason);
+	return leave(svc, reason, p.len);
+}
+
+SEC("xdp")
+int weir_rx_steer(struct xdp_md *ctx)
+{
+	struct weir_pkt p = {};
+	__u32 svc = WEIR_SVC_NONE;
+	int action = -1, reason = serve(ctx, &p, &svc), otherwise;
+
+	reason = steer(ctx, &p, &svc, reason, &action);
+	otherwise = leave(svc, reason, p.len);
+	return action >= 0 ? action : otherwise;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -14,8 +14,8 @@
 #include <xdp/libxdp.h>
 
 #include "nic.h"
+#include "rx.h"
 #include "tc.h"
-#include "weir_rx.skel.h"
 #include "weir_tx.skel.h"
 
 /* Ours on clsact egress: nobody else's, by convention of unlikely numbers ("we"). */
@@ -188,13 +188,15 @@ static int load_tx(struct maps *m, const struct weir_config *cfg, struct weir_tx
 static int open_rx(struct maps *m, const struct weir_config *cfg, struct weir_rx **out)
 {
 	struct weir_rx *rx = weir_rx__open();
+	struct bpf_program *prog;
 	int err;
 
 	if (!rx)
 		return -errno;
 	memcpy((void *)&rx->rodata->cfg, cfg, sizeof(*cfg));
+	prog = rx_choose(rx);
 	if (cfg->frags)
-		bpf_program__set_flags(rx->progs.weir_rx, BPF_F_XDP_HAS_FRAGS);
+		bpf_program__set_flags(prog, BPF_F_XDP_HAS_FRAGS);
 	err = maps_give(m, rx->obj);
 	if (err) {
 		weir_rx__destroy(rx);
@@ -209,17 +211,17 @@ static int attach_bare(struct weir_rx *rx, const struct weir_ctl_iface *ci, cons
 {
 	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = -1);
 	__u32 flags = mode == WEIR_MODE_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE;
-	int err = weir_rx__load(rx);
+	int err = weir_rx__load(rx), fd;
 
 	if (err)
 		return err;
+	fd = bpf_program__fd(rx_program(rx));
 	if (old->prog_id)
 		opts.old_prog_fd = bpf_prog_get_fd_by_id(old->prog_id);
 	if (opts.old_prog_fd >= 0)
-		err = bpf_xdp_attach(ci->ifindex, bpf_program__fd(rx->progs.weir_rx), flags | XDP_FLAGS_REPLACE, &opts);
+		err = bpf_xdp_attach(ci->ifindex, fd, flags | XDP_FLAGS_REPLACE, &opts);
 	else
-		err = bpf_xdp_attach(ci->ifindex, bpf_program__fd(rx->progs.weir_rx),
-				     flags | XDP_FLAGS_UPDATE_IF_NOEXIST, NULL);
+		err = bpf_xdp_attach(ci->ifindex, fd, flags | XDP_FLAGS_UPDATE_IF_NOEXIST, NULL);
 	if (opts.old_prog_fd >= 0)
 		close(opts.old_prog_fd);
 	return err;
@@ -227,7 +229,8 @@ static int attach_bare(struct weir_rx *rx, const struct weir_ctl_iface *ci, cons
 
 static int attach_fresh(struct weir_rx *rx, const struct weir_ctl_iface *ci, enum xdp_attach_mode mode, bool frags)
 {
-	DECLARE_LIBXDP_OPTS(xdp_program_opts, opts, .obj = rx->obj, .prog_name = "weir_rx");
+	DECLARE_LIBXDP_OPTS(xdp_program_opts, opts, .obj = rx->obj,
+			    .prog_name = bpf_program__name(rx_program(rx)));
 	struct xdp_program *p = xdp_program__create(&opts);
 	int err = libxdp_get_error(p);
 

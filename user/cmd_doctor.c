@@ -30,11 +30,11 @@
 #include "attach.h"
 #include "cmd.h"
 #include "nic.h"
+#include "rx.h"
 
 #define KERNEL_MAJOR      6
 #define KERNEL_MINOR      1
 #define DISPATCHER_NAME   "xdp_dispatcher"
-#define OURS_NAME         "weir_rx"
 
 /* Capability numbers, linux/capability.h; there is no header for reading them without libcap. */
 #define CAP_NET_ADMIN_NR 12
@@ -655,7 +655,7 @@ static void report_attached(struct doctor *d, const char *iface, __u32 id, const
 	what = say("%s, program %u, %s mode", *name ? name : "name not known", id, mode);
 	if (!strcmp(name, DISPATCHER_NAME))
 		report_dispatcher(d, iface, what);
-	else if (!strcmp(name, OURS_NAME))
+	else if (!strncmp(name, RX_NAME, strlen(RX_NAME)))
 		report(d, "xdp_attached", INFO, say("weir itself, without dispatcher (%s)", what), NULL);
 	else if (!*name)
 		report(d, "xdp_attached", UNKNOWN, say("an XDP program is attached (%s)", what),

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rx.h"
 #include "weir/reason.h"
-#include "weir_rx.skel.h"
 #include "weir_tx.skel.h"
 
 __u64 rx_fixture_mac;
@@ -24,6 +24,7 @@ struct rx_fixture {
 static int load(struct rx_fixture *fx, unsigned mtu)
 {
 	__u8 ids[WEIR_SERVICES_MAX];
+	struct bpf_program *prog;
 	struct weir_config cfg;
 	int err;
 
@@ -41,8 +42,9 @@ static int load(struct rx_fixture *fx, unsigned mtu)
 		return err ?: -errno;
 	memcpy((void *)&fx->rx->rodata->cfg, &cfg, sizeof(cfg));
 	memcpy((void *)&fx->tx->rodata->cfg, &cfg, sizeof(cfg));
+	prog = rx_choose(fx->rx);
 	if (cfg.frags)
-		bpf_program__set_flags(fx->rx->progs.weir_rx, BPF_F_XDP_HAS_FRAGS);
+		bpf_program__set_flags(prog, BPF_F_XDP_HAS_FRAGS);
 	return maps_give(&fx->maps, fx->rx->obj) ?: maps_give(&fx->maps, fx->tx->obj) ?:
 	       weir_rx__load(fx->rx) ?: weir_tx__load(fx->tx);
 }
@@ -102,7 +104,7 @@ void rx_fixture_close(struct rx_fixture *fx)
 
 const struct bpf_program *rx_fixture_prog(struct rx_fixture *fx)
 {
-	return fx->rx->progs.weir_rx;
+	return rx_program(fx->rx);
 }
 
 const struct bpf_program *rx_fixture_tx_prog(struct rx_fixture *fx)

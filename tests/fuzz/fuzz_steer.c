@@ -719,7 +719,7 @@ static void through(struct sent *s, __u8 how)
 	redirected = -1;
 	room_place(&ctx, s->in.len);
 	memcpy(frame_begin(&ctx), s->in.b, s->in.len);
-	s->action = weir_rx(&ctx);
+	s->action = weir_rx_steer(&ctx);
 	require(room_untouched(&ctx));
 	s->out.len = frame_len(&ctx);
 	memcpy(s->out.b, frame_begin(&ctx), s->out.len);
