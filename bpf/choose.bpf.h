@@ -65,6 +65,14 @@ static __always_inline int least_of_all(const struct weir_pool *pool, __u64 hash
 	return best & WEIR_RANK_DOWN ? -1 : (int)((best + turn) & LAST);
 }
 
+/* The least key of a further place: verified once, for all of them. */
+__noinline __u64 least_of_place(__u32 place, __u64 mask, __u32 turn)
+{
+	struct weir_pool *pool = pool_at(place);
+
+	return pool ? least_key(pool, mask, turn) : KEY_NONE;
+}
+
 /* The same for a pool of several places. */
 __noinline int least_of_places(__u32 first, __u64 hash)
 {
@@ -80,12 +88,8 @@ __noinline int least_of_places(__u32 first, __u64 hash)
 	mask = pool->mask & ~(__u64)LAST;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < POOL_PLACES_MAX && i * WEIR_POOL_BACKENDS < n; i++) {
-		__u64 key;
+		__u64 key = least_of_place(first + i, mask, turn);
 
-		pool = pool_at(first + i);
-		if (!pool)
-			break;
-		key = least_key(pool, mask, turn);
 		if (key < best) {
 			best = key;
 			who = i * WEIR_POOL_BACKENDS + ((key + turn) & LAST);

@@ -127,7 +127,7 @@ __noinline __u32 later_fragment(const struct weir_addr *from, const struct weir_
  * WEIR_NEXT: a whole UDP packet to *svc. When its sender may not be answered, *refuse is why: such a
  * packet is still looked at, since it may be a write.
  */
-static __always_inline int classify(struct weir_pkt *p, __u32 *svc, int *refuse)
+static __always_inline int classify(struct weir_pkt *p, __u32 *svc, int *refuse, bool steer)
 {
 	if (p->flags & PKT_LATER) {
 		*svc = p->proto == IPPROTO_UDP ? later_fragment(&p->saddr, &p->daddr, p->family) : WEIR_SVC_NONE;
@@ -138,9 +138,9 @@ static __always_inline int classify(struct weir_pkt *p, __u32 *svc, int *refuse)
 		return WEIR_R_OTHER;
 	if (!ip_sum_ok(p))
 		return WEIR_R_MALFORMED;
-	if (p->proto == IPPROTO_TCP && !(cfg.steer && has_pool(*svc, IPPROTO_TCP)))
+	if (p->proto == IPPROTO_TCP && !(steer && has_pool(*svc, IPPROTO_TCP)))
 		return WEIR_R_TCP;
-	if (cfg.steer && service_at(*svc)->flags & WEIR_SVC_ANY_CLIENT)
+	if (steer && service_at(*svc)->flags & WEIR_SVC_ANY_CLIENT)
 		return p->proto == IPPROTO_TCP ? WEIR_R_TCP : p->flags & PKT_FRAGMENT ? WEIR_R_FRAGMENT : WEIR_NEXT;
 	if (!is_client(&p->saddr, *svc, p->family)) {
 		*refuse = stranger(*svc);

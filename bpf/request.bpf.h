@@ -103,9 +103,14 @@ static __always_inline __u64 now_coarse(struct weir_work *w)
 
 /*
  * Takes from the verifier what it knows about a number, so that the paths that lead here (each length
- * of a key, each header layout) are one to it, and what follows is verified once. Costs an addition.
+ * of a key, each header layout) are one to it, and what follows is verified once. Costs an addition. (OPAQUE: here,
+ * and not where the number is used next.)
  */
-#define FORGET(x, w) ((x) += *(volatile __u32 *)&(w)->zero)
+#define FORGET(x, w)                                                                                     \
+	do {                                                                                             \
+		(x) += *(volatile __u32 *)&(w)->zero;                                                    \
+		OPAQUE(x);                                                                               \
+	} while (0)
 
 #define ONES  0x0101010101010101ULL
 #define HIGHS 0x8080808080808080ULL

@@ -108,11 +108,15 @@ static __always_inline __s32 base64_quad(__u32 chars)
 	return a << 18 | b << 12 | c << 6 | d | ((a | b | c | d) & (__s32)0x80000000);
 }
 
-static __always_inline bool base64_put(struct weir_work *w, __u32 at, __u32 chars)
+__noinline bool base64_put(__u32 at, __u32 chars)
 {
+	struct weir_work *w = work_area();
 	__s32 bits = base64_quad(chars);
-	__u8 *to = AT(w, REQ_DECODED + at);
+	__u8 *to;
 
+	if (!w)
+		return false;
+	to = AT(w, REQ_DECODED + at);
 	to[0] = bits >> 16;
 	to[1] = bits >> 8;
 	to[2] = bits;
@@ -135,7 +139,7 @@ __noinline __u32 base64_key(__u32 off, __u32 len)
 	for (int i = 0; i < WEIR_KEY_MAX / 4; i++) {
 		if (at / 3 * 4 + 4 >= len)
 			break;
-		ok &= base64_put(w, at, LOAD(__u32, AT(w, off + i * 4)));
+		ok &= base64_put(at, LOAD(__u32, AT(w, off + i * 4)));
 		at += 3;
 	}
 	chars = LOAD(__u32, AT(w, off + len - 4));
@@ -143,7 +147,7 @@ __noinline __u32 base64_key(__u32 off, __u32 len)
 		pad = (chars >> 16 & 0xff) == '=' ? 2 : 1;
 		chars = (pad == 2 ? (chars & 0xffff) | 'A' << 16 : chars & 0xffffff) | (__u32)'A' << 24;
 	}
-	ok &= base64_put(w, at, chars);
+	ok &= base64_put(at, chars);
 	return ok ? at + 3 - pad : 0;
 }
 

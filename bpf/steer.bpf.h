@@ -289,13 +289,11 @@ static __always_inline __u32 steer_place(struct xdp_md *ctx, struct weir_pkt *p,
 /* All paths through the headers are one to the verifier from here on: see FORGET. */
 static __always_inline void forget(struct weir_pkt *p, const struct weir_work *w)
 {
-	__u32 zero = *(const volatile __u32 *)&w->zero;
-
-	p->l3 += zero;
-	p->l4 += zero;
-	p->family += zero;
-	p->proto += zero;
-	p->flags += zero;
+	FORGET(p->l3, w);
+	FORGET(p->l4, w);
+	FORGET(p->family, w);
+	FORGET(p->proto, w);
+	FORGET(p->flags, w);
 }
 
 /* Whether what became of the packet so far leaves it to the pool. */

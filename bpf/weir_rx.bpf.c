@@ -108,25 +108,27 @@ static __always_inline int answer(struct xdp_md *ctx, const struct weir_pkt *p, 
 }
 
 /* From the headers to a reason: answered, refused, or what is to be done with it. */
-static __always_inline int serve(struct xdp_md *ctx, struct weir_pkt *p, __u32 *svc)
+static __always_inline int serve(struct xdp_md *ctx, struct weir_pkt *p, __u32 *svc, bool steer)
 {
 	int refuse = WEIR_NEXT, r;
 	struct weir_work *w;
 
 	r = parse(ctx, p);
 	if (r == WEIR_NEXT)
-		r = classify(p, svc, &refuse);
+		r = classify(p, svc, &refuse, steer);
 	if (r != WEIR_NEXT)
 		return r;
 	w = work_area();
 	if (!w)
 		return WEIR_R_MISS;
-	if (cfg.steer && !(service_at(*svc)->flags & WEIR_SVC_CACHE))
+	if (steer && !(service_at(*svc)->flags & WEIR_SVC_CACHE))
 		return refuse;
 	FORGET(p->l3, w);
 	FORGET(p->payload, w);
 	FORGET(p->family, w);
 	FORGET(refuse, w);
+	FORGET(p->flags, w);
+	FORGET(p->proto, w);
 	r = request(ctx, p, w, *svc);
 	if (r != WEIR_NEXT)
 		return r;
@@ -150,7 +152,7 @@ int weir_rx(struct xdp_md *ctx)
 {
 	struct weir_pkt p = {};
 	__u32 svc = WEIR_SVC_NONE;
-	int reason = serve(ctx, &p, &svc);
+	int reason = serve(ctx, &p, &svc, false);
 
 	return leave(svc, reason, p.len);
 }
@@ -160,7 +162,7 @@ int weir_rx_steer(struct xdp_md *ctx)
 {
 	struct weir_pkt p = {};
 	__u32 svc = WEIR_SVC_NONE;
-	int action = -1, reason = serve(ctx, &p, &svc), otherwise;
+	int action = -1, reason = serve(ctx, &p, &svc, true), otherwise;
 
 	reason = steer(ctx, &p, &svc, reason, &action);
 	otherwise = leave(svc, reason, p.len);
