@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # shellcheck shell=bash disable=SC2154
 #
-# Builds a guest's file system, an initramfs of three parts, each a cpio archive:
+# Builds a guest's file system, an initramfs of four parts, each a cpio archive:
 #
 #	root       files of Debian packages (guest/packages.txt), and guest/init; of no kernel
 #	modules    of one kernel (guest/modules.txt)
-#	payload    what a run brings: the project, COMMAND
+#	project    what is built, and what tests read
+#	payload    what a run brings: COMMAND, and files for it
 #
-# The first two are kept in VM_CACHE and built again when what they are made of has changed.
+# The first two are kept in VM_CACHE, the third in the build, and built again when what they are made of has
+# changed.
 # Sourced by run.sh.
 
 # Parts of packages that are large and that no guest needs.
@@ -73,6 +75,7 @@ lay_out_root() # DIRECTORY
 	ln -sf mawk "$1/usr/bin/awk"
 	install -m 755 "$VM_DIR/guest/init" "$1/init"
 	install -m 755 "$VM_DIR/guest/serve" "$1/usr/bin/vm-serve"
+	install -m 755 "$VM_DIR/guest/send" "$1/usr/bin/vm-send"
 	printf 'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$1/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$1/etc/group"
 	printf '127.0.0.1 localhost\n::1 localhost\n' >"$1/etc/hosts"
@@ -83,7 +86,7 @@ lay_out_root() # DIRECTORY
 build_root()
 {
 	local key tmp
-	key=$({ cat "$VM_DIR"/guest/{packages.txt,init,serve} "$VM_DIR/image.sh"
+	key=$({ cat "$VM_DIR"/guest/{packages.txt,init,serve,send} "$VM_DIR/image.sh"
 		dpkg-query -W -f '${Package} ${Version}\n' $(guest_packages) libc6; } 2>/dev/null |
 		sha256sum | cut -c1-16)
 	ROOT_CPIO=$VM_CACHE/root-$key.cpio
@@ -147,25 +150,40 @@ build_modules() # KERNEL-DIRECTORY
 	rm -rf "$tmp"
 }
 
-### The payload
+### The project
 
-# The project as far as tests need it: what is built and what they read, not the objects.
+# Of what is built, what tests need: not the objects. By their paths in the build.
+built_files() # WORD-OF-FIND...
+{
+	[ ! -d "$WEIR_BUILD" ] || (cd "$WEIR_BUILD" && find weir bpf/*.bpf.o tests bench -type f \
+		\( -perm -u+x -o -name '*.bpf.o' \) ! -name '*.raw.o' "$@" 2>/dev/null)
+}
+
+# Changes when one of the files does, or a library of this host may have.
+project_key()
+{
+	local words='%p %m %s %T@\n'
+	{
+		cat "$VM_DIR/image.sh"
+		find /var/lib/dpkg/status -printf "$words"
+		(cd "$VM_ROOT" && find Makefile scripts tests docs vm -printf "$words" | sort)
+		built_files -printf "$words" | sort
+	} 2>/dev/null | sha256sum | cut -c1-16
+}
+
 copy_project() # TO
 {
 	local f
 	mkdir -p "$1"
 	(cd "$VM_ROOT" && cp -r Makefile scripts tests docs vm "$1") 2>/dev/null
-	[ -d "$WEIR_BUILD" ] || return 0
-	(cd "$WEIR_BUILD" && find weir bpf/*.bpf.o tests bench -type f \
-		\( -perm -u+x -o -name '*.bpf.o' \) ! -name '*.raw.o' 2>/dev/null) |
-		while read -r f; do
-			mkdir -p "$1/build/$(dirname "$f")"
-			cp "$WEIR_BUILD/$f" "$1/build/$f"
-		done
+	built_files | while read -r f; do
+		mkdir -p "$1/build/$(dirname "$f")"
+		cp "$WEIR_BUILD/$f" "$1/build/$f"
+	done
 }
 
 # Libraries of programs that came along, where the root does not have them.
-copy_libraries() # PAYLOAD
+copy_libraries() # DIRECTORY
 {
 	local programs
 	mapfile -t programs < <(find "$1" -type f -perm -u+x -size +4k)
@@ -173,11 +191,29 @@ copy_libraries() # PAYLOAD
 		-T <(libraries_of "${programs[@]}" | canonical | sed 's,^/,,') | tar -C "$1" -xf -
 }
 
+# Sets PROJECT_CPIO.
+build_project()
+{
+	local dir=$WEIR_BUILD/vm
+	mkdir -p "$dir" 2>/dev/null && [ -w "$dir" ] || dir=$work # somebody else's build
+	PROJECT_CPIO=$dir/project-$(project_key).cpio
+	if [ -s "$PROJECT_CPIO" ]; then
+		touch -c "$PROJECT_CPIO"
+		return 0
+	fi
+	# Those of before some file changed; one that another run.sh is about to read was touched.
+	find "$dir" -maxdepth 1 -name 'project-*.cpio' -mmin +10 -delete
+	copy_project "$work/project/weir"
+	copy_libraries "$work/project"
+	archive "$work/project" "$PROJECT_CPIO"
+}
+
+### The payload
+
 build_payload()
 {
 	local word to
 	mkdir -p "$work/payload/vm"
-	copy_project "$work/payload/weir"
 	for word in ${puts[@]+"${puts[@]}"}; do
 		to=${word#"${word%%:*}"}
 		to=$work/payload/${to#:}

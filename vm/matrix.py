@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """
 The matrix, kernel by test: what vm/check runs and scripts/kernels-table renders. Which tests there are, on
-which kernels they run, and build/vm/check/KERNEL.json, where their results are kept.
+which kernels they run, which of them share a guest, and build/vm/check/KERNEL.json, where their results are
+kept.
 """
 
 import fnmatch
@@ -19,13 +20,19 @@ RESULTS = BUILD / "vm/check"
 # A kernel of vm/kernels.txt, or the path of a bzImage, whose flavour is "own".
 Kernel = namedtuple("Kernel", "name flavour word")
 
-# What one guest runs: some programs, one for each of the sources, whose first holds the lines "vm:" (options of
+# A row of the matrix: some programs, one for each of the sources, whose first holds the lines "vm:" (options of
 # vm/run.sh) and "vm-kernels:" (globs of kernels' names).
 Test = namedtuple("Test", "name programs sources options kernels")
 
-# About how long they take under TCG, in seconds, where that is long: the longest go first, and ends meet.
-WEIGHTS = {"demo": 999, "guest/test_dispatcher": 100, "net/test_reload": 100, "net/test_crash": 65, "bpf": 60,
-           "net/test_cache": 60, "net/test_differential": 60}
+# About how many seconds of CPU they take under TCG, on the kernel where they take most, where that is many:
+# the longest go first, and ends meet. The results have them as cpu_seconds.
+WEIGHTS = {"demo": 999, "net/test_steer": 420, "bpf": 320, "net/test_nat": 225, "net/test_health": 225,
+           "net/test_backends": 165, "net/test_tunnel": 145, "guest/test_dispatcher": 130, "net/test_reload": 125,
+           "net/test_cache": 115, "net/test_probe": 110, "net/test_crash": 105, "net/test_agent": 90}
+OTHERS_WEIGHT = 50
+# Tests share a guest up to this weight in all. With more, fewer guests would have to boot, but one that begins
+# last would end long after the others.
+GUEST_WEIGHT = 300
 
 # What the tests of a suite share: the files there that are not tests.
 SHARED = {"bpf": ["tests/bpf"], "net": ["tests/net"], "guest": ["tests/net", "tests/guest"]}
@@ -55,7 +62,7 @@ def make_test(name, programs, sources):
 
 
 def bpf_test():
-    """All of tests/bpf in one guest: they end in less time than it takes to boot."""
+    """All of tests/bpf as one test: most end in less time than a guest takes to boot."""
     sources = sorted(ROOT.glob("tests/bpf/test_*.c"))
     programs = [f"build/tests/bpf/{s.stem}" for s in sources]
     return make_test("bpf", ["scripts/verifier-stats", *programs], [ROOT / "scripts/verifier-stats", *sources])
@@ -70,7 +77,11 @@ def tests():
     demo = ROOT / "vm/demo.sh"
     if demo.exists():
         found.append(make_test("demo", ["vm/demo.sh"], [demo]))
-    return sorted(found, key=lambda t: -WEIGHTS.get(t.name, 50 if t.name.startswith("guest/") else 30))
+    return sorted(found, key=lambda t: -weight([t]))
+
+
+def weight(tests):
+    return sum(WEIGHTS.get(t.name, OTHERS_WEIGHT) for t in tests)
 
 
 def runs_on(test, kernel):
@@ -78,6 +89,24 @@ def runs_on(test, kernel):
     if test.kernels:
         return any(fnmatch.fnmatch(kernel.name, glob) for glob in test.kernels)
     return kernel.flavour != "generic"
+
+
+def may_share(one, other):
+    """Tests that want no NIC of their guest live in labs, which leave nothing behind (scripts/lab.sh)."""
+    return one.options == other.options and "--nic" not in one.options and "demo" not in (one.name, other.name)
+
+
+def guests(tests):
+    """Lists of tests, one for each guest: the longest first, each into the first guest that has room for it."""
+    found = []
+    for test in tests:
+        for guest in found:
+            if may_share(guest[0], test) and weight([*guest, test]) <= GUEST_WEIGHT:
+                guest.append(test)
+                break
+        else:
+            found.append([test])
+    return found
 
 
 def sources_of_product():

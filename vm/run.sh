@@ -138,7 +138,7 @@ check_words()
 
 prepare()
 {
-	local dir
+	local dir parts
 	command -v "$QEMU" >/dev/null ||
 		vm_die "no $QEMU: the package qemu-system-x86 holds it (scripts/deps --vm)"
 	mkdir -p "$VM_CACHE"
@@ -157,11 +157,12 @@ prepare()
 	dir=$("$VM_DIR/kernel.sh" "$kernel") || exit 122
 	# Opened to read: a cache of somebody else's, with all in it that is needed, is good enough.
 	[ -e "$VM_CACHE/lock" ] || : >"$VM_CACHE/lock"
-	(flock 9 && build_root && build_modules "$dir" && echo "$ROOT_CPIO $MODULES_CPIO") 9<"$VM_CACHE/lock" \
+	(flock 9 && build_root && build_modules "$dir" && build_project &&
+		printf '%s\n' "$ROOT_CPIO" ${MODULES_CPIO:+"$MODULES_CPIO"} "$PROJECT_CPIO") 9<"$VM_CACHE/lock" \
 		>"$work/parts" || exit 122
+	mapfile -t parts <"$work/parts"
 	build_payload
-	# shellcheck disable=SC2046
-	cat $(cat "$work/parts") "$work/payload.cpio" >"$work/initrd" || vm_die "cannot write the initrd"
+	cat "${parts[@]}" "$work/payload.cpio" >"$work/initrd" || vm_die "cannot write the initrd"
 	bzimage=$dir/vmlinuz
 }
 
@@ -216,7 +217,7 @@ watch_over()
 		if [ -z "$came_up" ]; then
 			if grep -q '^boot ' "$out/result"; then
 				came_up=$SECONDS
-				rm -rf "$work"/{payload*,initrd} # large, and read by now
+				rm -rf "$work"/{project*,payload*,initrd} # large, and read by now
 			fi
 			[ $((SECONDS - start)) -le $boot_s ] || break
 		elif [ $((SECONDS - came_up)) -gt $((timeout + boot_s)) ]; then
@@ -318,7 +319,8 @@ main()
 		watch_over
 	fi
 	if [ -s "$work/files.tar" ]; then
-		mkdir -p "$out/files" && tar -C "$out/files" -xf "$work/files.tar" 2>/dev/null
+		# Several archives, one behind the other: vm/guest/send.
+		mkdir -p "$out/files" && tar -C "$out/files" --ignore-zeros -xf "$work/files.tar" 2>/dev/null
 	fi
 	judge
 	seconds=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')

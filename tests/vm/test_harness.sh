@@ -251,6 +251,7 @@ test_bad()
 	tap_is "a panic: 121" "$(status_of panics)" 121
 	tap_like "  and why" "$(why_of panics)" "the guest died: .*sysrq triggered crash"
 	tap_is "  what was printed before is there" "$(cat "$tmp/panics/stdout")" "last words"
+	tap_is "  and what was sent" "$(cat "$tmp/panics/files/"*)" "new"
 	tap_is "a command that does not end: 124" "$(status_of late)" 124
 	tap_is "  and why" "$(why_of late)" "the command did not end in 2 s"
 	tap_is "  what it left is there" "$(cat "$tmp/late/files/left")" "half done"
@@ -349,7 +350,8 @@ write_guest_scripts
 boot good "$KERNEL" --nic hub=lan --nic hub=lan --put "$tmp/things:/data/things" --env "NASTY=$NASTY" \
 	--quiet -- /data/things/program "${WORDS[@]}"
 boot complains "$DIR/vmlinuz" -- bash -c 'echo "WARNING: CPU: 0 PID: 1 at nowhere" >/dev/kmsg'
-boot panics "$KERNEL" -- bash -c 'echo last words; sleep 0.5; echo c >/proc/sysrq-trigger; sleep 60'
+boot panics "$KERNEL" -- bash -c 'echo last words; echo old >/out/sent; vm-send; echo new >/out/sent; vm-send
+	echo later >/out/later; sleep 0.5; echo c >/proc/sysrq-trigger; sleep 60'
 wait
 boot late "$KERNEL" --timeout 2 -- bash -c 'echo half done >/out/left; sleep 60'
 boot reboots "$KERNEL" -- bash -c 'echo b >/proc/sysrq-trigger; sleep 60'
