@@ -18,6 +18,11 @@ int rx_fixture_open_yaml(struct rx_fixture **out, const char *yaml, unsigned mtu
 extern __u64 rx_fixture_mac;
 /* Whether the next one opened takes frames of several buffers. */
 extern bool rx_fixture_frags;
+/*
+ * Whether the next one closed is kept, and the next one opened may be that one: with the same seeds, its maps
+ * emptied, where the sizes of maps and the programs' constants are the same. Verifying them takes long.
+ */
+extern bool rx_fixture_reuse;
 void rx_fixture_close(struct rx_fixture *fx);
 const struct bpf_program *rx_fixture_prog(struct rx_fixture *fx);
 const struct bpf_program *rx_fixture_tx_prog(struct rx_fixture *fx);

@@ -9,14 +9,134 @@
 static struct text yaml;
 static struct flow_scene s;
 
+/* What is a constant of the programs is the same wherever it does not matter: see rx_fixture_reuse. */
+#define FLOWS 65536
+#define BOTH  "    protocol: both\n"
+#define L2    "    delivery: l2\n"
+#define EXACT L2 "    quantum: 0%\n"
+
 static void open_yaml(void)
 {
 	flow_scene_open(&s, &yaml);
 	use_cpus(1);
 }
 
-#define L2    "    delivery: l2\n"
-#define EXACT L2 "    quantum: 0%\n"
+/* With other seeds than the one before. */
+static void open_other_host(void)
+{
+	rx_fixture_reuse = false;
+	open_yaml();
+	rx_fixture_reuse = true;
+}
+
+/* ---- the fixture itself ----------------------------------------------------------------------- */
+
+/* Its size in memory, for all CPUs; 0: a hash map. */
+static size_t element_size(int fd, struct bpf_map_info *info)
+{
+	__u32 len = sizeof(*info);
+
+	memset(info, 0, sizeof(*info));
+	if (!CHECK_INT(bpf_obj_get_info_by_fd(fd, info, &len), 0) || info->type == BPF_MAP_TYPE_HASH)
+		return 0;
+	return ((info->value_size + 7) & ~7U) *
+	       (info->type == BPF_MAP_TYPE_PERCPU_ARRAY ? libbpf_num_possible_cpus() : 1);
+}
+
+/* The first and the last element of an array are all ones; a hash map has one more element. */
+static void dirty(int fd)
+{
+	struct bpf_map_info info;
+	size_t size = element_size(fd, &info);
+	__u8 value[size + info.value_size], key[info.key_size];
+
+	memset(value, 0xff, sizeof(value));
+	memset(key, 0xff, sizeof(key));
+	for (__u32 i = 0; size && i < info.max_entries; i += info.max_entries > 1 ? info.max_entries - 1 : 1)
+		CHECK_INT(bpf_map_update_elem(fd, &i, value, BPF_ANY), 0);
+	if (!size)
+		CHECK_INT(bpf_map_update_elem(fd, key, value, BPF_ANY), 0);
+}
+
+/* All elements of an array that is not mapped, to be freed. */
+static void *elements(int fd, size_t *len)
+{
+	struct bpf_map_info info;
+	size_t size = element_size(fd, &info);
+	__u32 n = info.max_entries, next, *keys = calloc(n, sizeof(*keys));
+	void *all = calloc(n, size);
+
+	CHECK(!bpf_map_lookup_batch(fd, NULL, &next, keys, all, &n, NULL) || errno == ENOENT);
+	CHECK_INT(n, info.max_entries);
+	free(keys);
+	*len = n * size;
+	return all;
+}
+
+static bool same_content(struct maps *a, struct maps *b, int id)
+{
+	size_t len[2];
+	void *all[2];
+	bool same;
+
+	if (id == MAP_NAT_BACK) {
+		__u8 key[sizeof(struct weir_nat_key)];
+
+		return bpf_map_get_next_key(a->fd[id], NULL, key) && bpf_map_get_next_key(b->fd[id], NULL, key);
+	}
+	if (a->at[id])
+		return a->len[id] == b->len[id] && !memcmp(a->at[id], b->at[id], a->len[id]);
+	all[0] = elements(a->fd[id], &len[0]);
+	all[1] = elements(b->fd[id], &len[1]);
+	same = len[0] == len[1] && !memcmp(all[0], all[1], len[0]);
+	free(all[0]);
+	free(all[1]);
+	return same;
+}
+
+/* What is drawn anew for each load, and when that was. */
+static void copy_seeds(struct maps *to, struct maps *from)
+{
+	struct weir_ctl *ctl = maps_ctl(to);
+
+	ctl->hash_seed = maps_ctl(from)->hash_seed;
+	ctl->flow_seed = maps_ctl(from)->flow_seed;
+	ctl->loaded_at = maps_ctl(from)->loaded_at;
+	for (int b = 0; b < WEIR_BACKENDS_MAX; b++)
+		to->pools.backend_ctl[b].since = from->pools.backend_ctl[b].since;
+}
+
+static void test_used_again(void)
+{
+	struct config *c = NULL;
+	struct maps *m, fresh;
+	int fd;
+
+	test_begin("a fixture that is used again has all maps as a new one's");
+	plain_yaml(&yaml, FLOWS, 16, EXACT);
+	open_yaml();
+	fd = s.fd;
+	m = rx_fixture_maps(s.fx);
+	for (int id = 0; id < MAP_COUNT; id++)
+		if (id != MAP_CTL)
+			dirty(m->fd[id]);
+	maps_ctl(m)->drift = maps_ctl(m)->lease_deadline_ns = maps_ctl(m)->agent_ns = 7;
+	flow_scene_close(&s);
+	CHECK_INT(rx_fixture_open_yaml(&s.fx, yaml.s, 1500), 0);
+	CHECK_INT(bpf_program__fd(rx_fixture_prog(s.fx)), fd); /* it is that one */
+	m = rx_fixture_maps(s.fx);
+	CHECK_INT(config_parse(&c, "fresh", yaml.s, yaml.len, stderr) ?: maps_create(&fresh, c), 0);
+	strcpy(maps_ctl(&fresh)->services[0].name, "web");
+	CHECK_INT(pools_apply(&fresh.pools, c, false, NULL, NULL), 0);
+	copy_seeds(&fresh, m);
+	for (int id = 0; id < MAP_COUNT; id++)
+		if (!CHECK(same_content(m, &fresh, id)))
+			printf("# in %s\n", map_name(id));
+	maps_close(&fresh);
+	config_free(c);
+	flow_scene_close(&s);
+	test_end();
+}
 
 /* ---- by load ---------------------------------------------------------------------------------- */
 
@@ -66,7 +186,7 @@ static void test_equal(void)
 	struct range r;
 
 	test_begin("10,000 connections spread evenly over 16 equal backends, to one connection");
-	plain_yaml(&yaml, 65536, 16, EXACT);
+	plain_yaml(&yaml, FLOWS, 16, EXACT);
 	open_yaml();
 	CHECK_INT(connect_many(0, 10000, got), 0);
 	r = range_of(got, 0, 16);
@@ -84,7 +204,7 @@ static void test_quantum(void)
 	struct range r;
 
 	test_begin("and to the quantum, where there is one");
-	plain_yaml(&yaml, 65536, 16, L2 "    quantum: 2%\n");
+	plain_yaml(&yaml, FLOWS, 16, L2 "    quantum: 2%\n");
 	open_yaml();
 	CHECK_INT(connect_many(0, 10000, got), 0);
 	r = range_of(got, 0, 16);
@@ -98,7 +218,7 @@ static void test_unequal(void)
 	unsigned got[WEIR_BACKENDS_MAX] = {}, capacity = 0;
 
 	test_begin("connections follow capacities to 1%");
-	begin_yaml(&yaml, 65536);
+	begin_yaml(&yaml, FLOWS);
 	add_pool(&yaml, "web", EXACT);
 	for (int i = 0; i < 16; i++) {
 		char more[40];
@@ -107,7 +227,7 @@ static void test_unequal(void)
 		add_backend(&yaml, i, more);
 		capacity += 37 + 61 * i;
 	}
-	add_service(&yaml, "web", "");
+	add_service(&yaml, "web", BOTH);
 	open_yaml();
 	CHECK_INT(connect_many(0, 10000, got), 0);
 	for (int i = 0; i < 16; i++) {
@@ -125,11 +245,11 @@ static void test_extremes(void)
 	unsigned got[WEIR_BACKENDS_MAX] = {};
 
 	test_begin("capacities 1 and 65,536 side by side");
-	begin_yaml(&yaml, 65536);
+	begin_yaml(&yaml, FLOWS);
 	add_pool(&yaml, "web", EXACT);
 	add_backend(&yaml, 0, ", capacity: 1");
 	add_backend(&yaml, 1, ", capacity: 65536");
-	add_service(&yaml, "web", "");
+	add_service(&yaml, "web", BOTH);
 	open_yaml();
 	CHECK_INT(connect_many(0, 10000, got), 0);
 	CHECK(got[0] <= 2);
@@ -142,7 +262,7 @@ static void test_latency(void)
 	unsigned got[WEIR_BACKENDS_MAX] = {};
 
 	test_begin("within the quantum a faster backend is preferred, and not beyond it");
-	plain_yaml(&yaml, 65536, 8, L2 "    quantum: 10%\n");
+	plain_yaml(&yaml, FLOWS, 8, L2 "    quantum: 10%\n");
 	open_yaml();
 	for (int b = 0; b < 8; b++)
 		pools_latency(s.m, b, b == 5 ? 100000 : 10000000);
@@ -168,7 +288,7 @@ static void test_ties(void)
 		unsigned got[WEIR_BACKENDS_MAX] = {}, n = sizes[k], each = 200;
 		struct range r;
 
-		plain_yaml(&yaml, 16384, n, EXACT);
+		plain_yaml(&yaml, FLOWS, n, EXACT);
 		open_yaml();
 		for (unsigned i = 0; i < n * each; i++) {
 			int b = send_tcp(&s, client(i), SYN);
@@ -193,7 +313,7 @@ static void test_sizes(void)
 		unsigned got[WEIR_BACKENDS_MAX] = {}, n = sizes[k], each = 50;
 		struct range r;
 
-		plain_yaml(&yaml, 32768, n, EXACT);
+		plain_yaml(&yaml, FLOWS, n, EXACT);
 		open_yaml();
 		CHECK_INT(connect_many(0, n * each, got), 0);
 		r = range_of(got, 0, n);
@@ -229,11 +349,11 @@ static void health(int from, int to, __u32 health)
 
 static void open_backups(int primaries, int backups)
 {
-	begin_yaml(&yaml, 65536);
+	begin_yaml(&yaml, FLOWS);
 	add_pool(&yaml, "web", EXACT);
 	for (int i = 0; i < primaries + backups; i++)
 		add_backend(&yaml, i, i < primaries ? "" : ", backup: true");
-	add_service(&yaml, "web", "");
+	add_service(&yaml, "web", BOTH);
 	open_yaml();
 }
 
@@ -265,7 +385,7 @@ static void test_backups(void)
 static void test_few_left(void)
 {
 	test_begin("of many backends the few that are up are found");
-	plain_yaml(&yaml, 32768, 250, EXACT);
+	plain_yaml(&yaml, FLOWS, 250, EXACT);
 	open_yaml();
 	health(0, 200, WEIR_HEALTH_DOWN);
 	health(203, 250, WEIR_HEALTH_DOWN);
@@ -285,7 +405,7 @@ static void test_syn_again(void)
 	int b, others = 0;
 
 	test_begin("a SYN sent again, or to a flow in use, goes where that goes; one on an old tuple begins anew");
-	plain_yaml(&yaml, 1024, 8, EXACT);
+	plain_yaml(&yaml, FLOWS, 8, EXACT);
 	open_yaml();
 	b = send_tcp(&s, c, SYN);
 	/* Others take its backend meanwhile, so that it is not the least loaded. */
@@ -323,7 +443,7 @@ static void test_drain(void)
 	int b;
 
 	test_begin("a drained backend keeps its flows, gets no new ones, and no stale entry leads there");
-	plain_yaml(&yaml, 1024, 2, EXACT);
+	plain_yaml(&yaml, FLOWS, 2, EXACT);
 	open_yaml();
 	pools_health(s.m, 1, WEIR_HEALTH_DOWN, "test");
 	b = connect_tcp(&s, open);
@@ -353,7 +473,7 @@ static void test_dead(void)
 
 	test_begin(
 		"a dead backend: SYNs and UDP flows move at once and their counts with them, TCP is reset");
-	plain_yaml(&yaml, 1024, 2, EXACT);
+	plain_yaml(&yaml, FLOWS, 2, EXACT);
 	open_yaml();
 	pools_health(s.m, 1, WEIR_HEALTH_DOWN, "test");
 	CHECK_INT(connect_tcp(&s, open), 0);
@@ -386,7 +506,7 @@ static void test_none_left(void)
 {
 	test_begin("where no backend is left nothing goes out: silence, or a reset for TCP");
 	for (int reset = 0; reset < 2; reset++) {
-		plain_yaml(&yaml, 1024, 2, reset ? EXACT "    fail: reset\n" : EXACT);
+		plain_yaml(&yaml, FLOWS, 2, reset ? EXACT "    fail: reset\n" : EXACT);
 		open_yaml();
 		health(0, 2, WEIR_HEALTH_DOWN);
 		CHECK_INT(send_tcp(&s, client(1), SYN), reset ? TO_SENDER : TO_NOBODY);
@@ -426,11 +546,11 @@ static unsigned differing(const __u32 *a, const __u32 *b)
 
 static void maglev_yaml(int n, bool backwards, const char *how)
 {
-	begin_yaml(&yaml, 16384);
+	begin_yaml(&yaml, FLOWS);
 	add_pool(&yaml, "web", how);
 	for (int i = 0; i < n; i++)
 		add_backend(&yaml, backwards ? n - 1 - i : i, "");
-	add_service(&yaml, "web", "    protocol: both\n");
+	add_service(&yaml, "web", BOTH);
 }
 
 static void test_maglev(void)
@@ -463,7 +583,7 @@ static void test_maglev(void)
 	flow_scene_close(&s);
 	/* Another host: other seeds, and its file names the backends in another order. */
 	maglev_yaml(7, true, L2 "    scheduler: maglev\n");
-	open_yaml();
+	open_other_host();
 	where_all_go(there, SYN);
 	CHECK_INT(differing(here, there), 0);
 	where_all_go(there, 0);
@@ -486,7 +606,7 @@ static void test_maglev_many(void)
 	CHECK_INT(none, 0);
 	flow_scene_close(&s);
 	maglev_yaml(200, true, L2 "    scheduler: maglev\n");
-	open_yaml();
+	open_other_host();
 	where_all_go(there, ACK);
 	CHECK_INT(differing(here, there), 0);
 	flow_scene_close(&s);
@@ -504,7 +624,7 @@ static void test_lost_state(void)
 	where_all_go(here, ACK);
 	flow_scene_close(&s);
 	maglev_yaml(9, true, L2 "    scheduler: maglev\n");
-	open_yaml();
+	open_other_host();
 	where_all_go(there, SYN);
 	CHECK_INT(differing(here, there), 0);
 	flow_scene_close(&s);
@@ -577,7 +697,7 @@ static void test_v6(void)
 	unsigned moved = 0;
 
 	test_begin("IPv6 clients, whatever part of the address they differ in, have flows of their own");
-	begin_yaml(&yaml, 4096);
+	begin_yaml(&yaml, FLOWS);
 	add_pool(&yaml, "web", EXACT);
 	for (int i = 0; i < 5; i++)
 		add_backend(&yaml, i, "");
@@ -599,11 +719,11 @@ static void test_v6(void)
 /* ---- by key ----------------------------------------------------------------------------------- */
 
 /* Backends 0..7: two for each of four shards; 8..15: those that some keys move to; 16: what has no key. */
-static void open_shards(int percent)
+static void open_shards(int percent, void (*open)(void))
 {
 	char more[40];
 
-	begin_yaml(&yaml, 65536);
+	begin_yaml(&yaml, FLOWS);
 	add_pool(&yaml, "users", "    delivery: nat\n    shards: 4\n");
 	for (int i = 0; i < 8; i++) {
 		snprintf(more, sizeof(more), ", shard: %d", i / 2);
@@ -621,7 +741,7 @@ static void open_shards(int percent)
 		    "    strangers: pass\n    fallback: any\n");
 	if (percent)
 		add(&yaml, "    migrate: {to: users-new, percent: %d}\n", percent);
-	open_yaml();
+	open();
 }
 
 /* The backend, by its number in the file; TO_* else. */
@@ -701,7 +821,7 @@ static void test_shards(void)
 
 	test_begin("a key's shard is the same on each host and after each load, and each shard has its part");
 	for (int load = 0; load < 2; load++) {
-		open_shards(0);
+		open_shards(0, load ? open_other_host : open_yaml);
 		for (unsigned i = 0; i < sizeof(vector) / sizeof(*vector); i++)
 			for (unsigned from = 0; from < 20; from++)
 				if (!CHECK_INT(get(from, vector[i].key) / 2, vector[i].shard))
@@ -731,7 +851,7 @@ static void test_replicas(void)
 	unsigned per[8] = {}, moved = 0;
 
 	test_begin("of a shard's backends each takes clients, and a client stays with one for each shard");
-	open_shards(0);
+	open_shards(0, open_yaml);
 	for (unsigned i = 0; i < 200; i++) {
 		int foo = get(i, "foo"), one = get(i, "key1");
 
@@ -807,7 +927,7 @@ static void test_requests(void)
 	__u8 b[100];
 
 	test_begin("all requests of one key go to its shard, those of several or none to the fallback");
-	open_shards(0);
+	open_shards(0, open_yaml);
 	for (unsigned i = 0; i < sizeof(of_foo) / sizeof(*of_foo); i++)
 		if (!CHECK_INT(ask_text(1, of_foo[i]) / 2, 2))
 			printf("# %s", of_foo[i]);
@@ -832,11 +952,11 @@ static void test_requests(void)
 
 #define KEYS 10000
 
-static void where_keys_go(int percent, int *to)
+static void where_keys_go(int percent, void (*open)(void), int *to)
 {
 	char key[40];
 
-	open_shards(percent);
+	open_shards(percent, open);
 	for (unsigned i = 0; i < KEYS; i++) {
 		snprintf(key, sizeof(key), "item:%u", i);
 		to[i] = get(i % 1000, key);
@@ -852,11 +972,11 @@ static void test_migrate(void)
 	unsigned moved = 0, differ = 0, back = 0, shard = 0, stayed = 0;
 
 	test_begin("migrate moves that part of the keys, always the same, each to the same shard");
-	where_keys_go(0, none);
-	where_keys_go(10, some);
-	where_keys_go(10, again);
-	where_keys_go(30, more);
-	where_keys_go(100, all);
+	where_keys_go(0, open_yaml, none);
+	where_keys_go(10, open_yaml, some);
+	where_keys_go(10, open_other_host, again);
+	where_keys_go(30, open_yaml, more);
+	where_keys_go(100, open_yaml, all);
 	for (int i = 0; i < KEYS; i++) {
 		moved += some[i] >= 8;
 		differ += (some[i] >= 8) != (again[i] >= 8);
@@ -880,7 +1000,7 @@ static void open_quic(void)
 {
 	char more[40];
 
-	begin_yaml(&yaml, 4096);
+	begin_yaml(&yaml, FLOWS);
 	add_pool(&yaml, "web", EXACT);
 	for (int i = 0; i < 6; i++) {
 		snprintf(more, sizeof(more), ", quic_id: %d", 1000 + i);
@@ -1031,6 +1151,8 @@ static void test_quic_cut(void)
 
 int main(void)
 {
+	rx_fixture_reuse = true;
+	test_used_again();
 	test_equal();
 	test_quantum();
 	test_unequal();

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "emulated.h"
 #include "steer_scene.h"
 
 /* ---- each kind of packet, each way ------------------------------------------------------------- */
@@ -104,12 +105,12 @@ static void test_ttl_checksum(void)
 	struct outcome o;
 	struct frame f, want;
 	struct flow flow;
-	int bad = 0;
+	int bad = 0, step = emulated() ? 7 : 1;
 
 	test_begin("the checksum after a hop is that of RFC 791 for each of 65,536 ids, never 0xffff for 0");
 	flow_to(&flow, L2, 4, 40010);
 	frame_udp(&f, &flow, "x", 1);
-	for (int id = 0; id < 65536 && bad < 5; id++) {
+	for (int id = 0; id < 65536 && bad < 5; id += step) {
 		frame_put16(&f, f.l3 + 4, id);
 		frame_fix_ip_csum(&f);
 		want_delivered(&want, &f, L2, 0, 0);
@@ -701,6 +702,7 @@ static void test_wire(const struct way *way, const char *far)
 		if (!tries)
 			CHECK_INT(bpf_prog_test_run_opts(bpf_program__fd(rx_fixture_prog(edge.s.fx)), &opts),
 				  0);
+		edge.counted = false;
 		while (!same(&got, &want) && (n = recv(s, got.b, sizeof(got.b), 0)) > 0)
 			got.len = n; /* others, too: the host looks for neighbours */
 		usleep(10000);
@@ -721,8 +723,6 @@ static void test_wires(void)
 
 /* ---- noise ------------------------------------------------------------------------------------- */
 
-#define NOISE 30000
-
 /* One to four bytes of the headers are anything. */
 static void damage(struct frame *f)
 {
@@ -740,12 +740,11 @@ static void test_noise(void)
 	struct icmp icmp = {};
 	struct outcome o;
 	struct frame f;
-	int seen[5] = {}, bad = 0;
+	int seen[5] = {}, bad = 0, n = rounds(30000), some = n / 30;
 
-	test_begin(
-		say("%d damaged frames: what is passed or dropped is untouched, and none is aborted", NOISE));
+	test_begin(say("%d damaged frames: what is passed or dropped is untouched, and none is aborted", n));
 	srandom(3);
-	for (int i = 0; i < NOISE && bad < 5; i++) {
+	for (int i = 0; i < n && bad < 5; i++) {
 		if (!flow_to(&flow, &ways[i % WAYS], i & 16 ? 6 : 4, 41000 + i))
 			continue;
 		flow.tags = random() % 8 ? 0 : random() % 3;
@@ -764,13 +763,14 @@ static void test_noise(void)
 		if (o.action == XDP_PASS || o.action == XDP_DROP)
 			bad += !CHECK_MEM(o.b, o.len, f.b, f.len);
 	}
-	CHECK(seen[XDP_PASS] > 1000 && seen[XDP_TX] > 1000 && seen[XDP_REDIRECT] > 1000 && seen[XDP_DROP]);
+	CHECK(seen[XDP_PASS] > some && seen[XDP_TX] > some && seen[XDP_REDIRECT] > some && seen[XDP_DROP]);
 	test_end();
 }
 
 int main(void)
 {
 	make_host();
+	rx_fixture_mac = 0x475e00000002;
 	edge_open(true);
 	each(test_way);
 	each(test_tags);
@@ -794,9 +794,6 @@ int main(void)
 	each(test_probe_answer);
 	test_wires();
 	test_noise();
-	edge_close();
-	rx_fixture_mac = 0x475e00000002;
-	edge_open(true);
 	test_destination();
 	edge_close();
 	rx_fixture_mac = 0;

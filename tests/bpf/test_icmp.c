@@ -38,10 +38,12 @@ static bool expect_error(const struct frame *f, int reason, bool big, __u32 mtu)
 	size_t hdr = f->family == 4 ? 20 : 40, len = frame_ip_len(f), most = f->family == 4 ? 576 : 1280,
 	       quoted;
 	struct frame want, out = {.l3 = f->l3, .family = f->family};
-	static int answers;
+	static __u32 tick, answers;
 	struct outcome o;
 
-	if (++answers % 400 == 0) /* no more than a thousand are sent in a tick */
+	if (tick != flows_tick())
+		tick = flows_tick(), answers = 0;
+	if (++answers > 900) /* no more than a thousand are sent in a tick */
 		next_tick();
 	edge_run(f, &o);
 	memcpy(out.b, o.b, o.len);

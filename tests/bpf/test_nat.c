@@ -6,9 +6,10 @@
 #include <linux/bpf.h>
 #include <unistd.h>
 
+#include "emulated.h"
 #include "steer_scene.h"
 
-#define RANDOM_PACKETS 4000
+#define RANDOM_PACKETS ((int)rounds(4000))
 
 static const char *vip_of(const struct way *way)
 {
