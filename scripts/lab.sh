@@ -66,7 +66,8 @@ tap_result() # SENTENCE STATUS
 
 tap_note() # TEXT...: comment lines
 {
-	printf '%s\n' "$*" | sed 's/^/# /'
+	local text=$*
+	echo "# ${text//$'\n'/$'\n# '}"
 }
 
 # The command succeeds. It runs in a subshell: what it sets is gone afterwards.
@@ -144,8 +145,8 @@ lab_start() # the script's "$@"
 	unset LAB_INSIDE
 	mount -t tmpfs tmpfs /run && mount -t bpf bpf /sys/fs/bpf && ip link set lo up ||
 		lab_die "cannot set up the private mounts"
-	export LAB_DIR=/run/lab
-	mkdir -p $LAB_DIR
+	export LAB_DIR=/run/lab LAB_NAP
+	mkdir -p $LAB_DIR && mkfifo $LAB_DIR/nap && exec {LAB_NAP}<>$LAB_DIR/nap || lab_die "cannot set up $LAB_DIR"
 	trap lab_end EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
@@ -189,11 +190,10 @@ lab_keep_logs()
 
 lab_netns() # NAME
 {
-	ip netns add "$1" && ip -n "$1" link set lo up || lab_die "cannot make namespace $1"
 	# A test's address must be there at once, and no router shall change it.
-	lab_in "$1" bash -c 'echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
-		echo 0 >/proc/sys/net/ipv6/conf/default/accept_ra' 2>/dev/null
-	return 0
+	ip netns add "$1" && lab_in "$1" sh -c 'cd /proc/sys/net/ipv6/conf/default 2>/dev/null && {
+			echo 0 >accept_dad; echo 0 >accept_ra; }
+		exec ip link set lo up' || lab_die "cannot make namespace $1"
 }
 
 # Two namespaces joined by a veth pair, both ends up. Checksums are computed by the sender, as on a
@@ -202,11 +202,11 @@ lab_link() # NS1 IF1 NS2 IF2 [QUEUES]
 {
 	local q=${5:-1}
 
-	ip link add "$2" netns "$1" numtxqueues "$q" numrxqueues "$q" type veth \
+	ip link add "$2" netns "$1" up numtxqueues "$q" numrxqueues "$q" type veth \
 		peer name "$4" netns "$3" numtxqueues "$q" numrxqueues "$q" || lab_die "cannot make veth $2 - $4"
 	lab_in "$1" ethtool -K "$2" tx off >/dev/null && lab_in "$3" ethtool -K "$4" tx off >/dev/null ||
 		lab_die "cannot turn checksum offload off: $2, $4"
-	ip -n "$1" link set "$2" up && ip -n "$3" link set "$4" up || lab_die "cannot bring up $2, $4"
+	ip -n "$3" link set "$4" up || lab_die "cannot bring up $4"
 }
 
 lab_mac() # NS IF
@@ -221,8 +221,8 @@ lab_addr() # NS IF CIDR...
 
 	for cidr in "$@"; do
 		[[ $cidr == *:* ]] && nodad=nodad || nodad=
-		ip -n "$ns" addr add "$cidr" dev "$dev" $nodad || lab_die "cannot add $cidr to $dev in $ns"
-	done
+		echo "addr add $cidr dev $dev $nodad"
+	done | ip -n "$ns" -batch - || lab_die "cannot add $* to $dev in $ns"
 }
 
 # Not `ip netns exec`: that mounts a new /sys, and the pins would be out of sight.
@@ -259,7 +259,7 @@ lab_stop() # NAME [SIGNAL]
 	kill -s "${2:-TERM}" "$pid" 2>/dev/null || return 1
 	for ((i = 0; i < 100; i++)); do
 		kill -0 "$pid" 2>/dev/null || break
-		sleep 0.02
+		lab_nap 0.02
 	done
 	kill -s KILL "$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
@@ -290,6 +290,13 @@ lab_listens() # NS -t|-u PORT
 	[ -n "$(lab_in "$1" ss -Hln "$2" "sport = :$3")" ]
 }
 
+# Sleeps without a process: one costs an emulated machine more than the nap is long.
+lab_nap() # SECONDS
+{
+	read -rt "$1" -u "$LAB_NAP"
+	return 0
+}
+
 # Waits until the command succeeds, SECONDS at most, and more of them in an emulated machine.
 lab_wait_for() # SECONDS COMMAND...
 {
@@ -298,7 +305,7 @@ lab_wait_for() # SECONDS COMMAND...
 
 	until "$@" >/dev/null 2>&1; do
 		[ $SECONDS -le $end ] || return 1
-		sleep 0.05
+		[ $SLOWER = 1 ] && lab_nap 0.05 || lab_nap 0.2
 	done
 }
 

@@ -60,7 +60,7 @@ measure() # WHO WEIGHT...
 	load_start spread c1 hold $VIP:80 $COUNT
 	load_wait spread opened 60
 	none_failed "  every connection is answered" spread $COUNT
-	MOST=$(uneven "$(told spread "str(d['backends'])")" "$@")
+	MOST=$(uneven spread "$@")
 	tap_note "$who: $(told spread "str(d['backends'])"), $MOST% of the mean at most"
 	load_end spread closed
 	"${who}_off"

@@ -10,7 +10,10 @@ memcached over UDP, datagram by datagram: what the tests in this directory ask w
     client.py vlan IFACE ID[,ID] MAC SOURCE TARGET REQUEST
                                             one request in a tagged frame; prints the reply in it
     client.py tell HOST:PORT LINE...        sends lines over TCP, which Weir does not touch; prints what comes
-    client.py eval FILE EXPRESSION          a Python expression over `d`, the JSON document in FILE
+    client.py eval FILE EXPRESSION          a Python expression over `d`, the JSON document in FILE; with --lines
+                                            the list of its documents, one a line
+    client.py load NS LOG ARGUMENT...       load.py in that namespace, its output in LOG; prints its process id.
+                                            With --wait: when it has ended
     client.py serve PATH                    stays, and does what common.sh's `client` asks for
 
 A REQUEST is text with escapes (\\r\\n, \\xNN), to which \\r\\n is added; or `bin get|getq|getk|getkq|
@@ -119,9 +122,45 @@ def tell(args):
 
 def evaluate(args):
     with open(args.file) as f:
-        v = eval(args.expression, {"d": json.load(f), "json": json})
+        d = [json.loads(line) for line in f] if args.lines else json.load(f)
+    v = eval(args.expression, {"d": d, "json": json})
     print(v if isinstance(v, str) else json.dumps(v))
     return 0
+
+
+def load(args):
+    """Forked, for a Python that starts with all that load.py needs takes an emulated machine a second."""
+    import ctypes
+    sys.dont_write_bytecode = True
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import load as program
+    log = os.open(args.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o644)
+    pid = os.fork()
+    if pid:
+        os.close(log)
+        if args.wait:
+            with contextlib.suppress(ChildProcessError):  # `serve` hears nothing of its children
+                os.waitpid(pid, 0)
+        print(pid)
+        return 0
+    status = 1
+    try:
+        with open("/run/netns/" + args.netns) as ns:
+            if ctypes.CDLL(None, use_errno=True).setns(ns.fileno(), 0x40000000):  # CLONE_NEWNET
+                raise OSError(ctypes.get_errno(), "setns", args.netns)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.stdout = sys.__stdout__
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        random.seed()
+        status = program.main(args.words)
+    except SystemExit as e:
+        status = e.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status or 0)
 
 
 def loop(args):
@@ -284,6 +323,7 @@ def commands(fd):
 
 def serve(args):
     """Reads commands from PATH.ask; puts what one prints into PATH.reply, then its status into PATH.done."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # of `load`: nobody waits for them
     # Opened for both, a FIFO does not end when who wrote to it does.
     asked, done = (os.open(args.path + end, os.O_RDWR) for end in (".ask", ".done"))
     for words in commands(asked):
@@ -330,7 +370,14 @@ def parser():
     p = sub.add_parser("eval")
     p.add_argument("file")
     p.add_argument("expression")
+    p.add_argument("--lines", action="store_true")
     p.set_defaults(run=evaluate)
+    p = sub.add_parser("load")
+    p.add_argument("--wait", action="store_true")
+    p.add_argument("netns")
+    p.add_argument("log")
+    p.add_argument("words", nargs=argparse.REMAINDER)
+    p.set_defaults(run=load)
     p = sub.add_parser("serve")
     p.add_argument("path")
     p.set_defaults(run=serve)

@@ -10,6 +10,7 @@ NET_DIR=$LAB_ROOT/tests/net
 YAML=/run/lab/weir.yaml
 MEMCACHED=10.7.0.1:11211
 WEIR_NS=server # where it is loaded
+CLIENT_NS= # where client.py was started first
 REPLY_S=$((1 * SLOWER)) # how long a reply that should come may take
 PYTHON=(python3 -IS) # without site packages: what runs hundreds of times starts in two thirds of the time
 
@@ -64,14 +65,14 @@ client_start() # NS
 	# Held open, or what is asked before it reads would be gone.
 	mkfifo "$LAB_DIR/$1".{ask,done} && exec {fd}<>"$LAB_DIR/$1.ask" || lab_die "no FIFOs"
 	lab_bg "client.py-$1" lab_in "$1" "${PYTHON[@]}" "$NET_DIR/client.py" serve "$LAB_DIR/$1"
+	CLIENT_NS=${CLIENT_NS:-$1}
 }
 
 # What client.py prints, and its status, in a namespace where it was started. One at a time: not in the
 # background.
 client() # NS WORD...
 {
-	local at=$LAB_DIR/$1 pid status reply
-	pid=$(lab_pid "client.py-$1")
+	local at=$LAB_DIR/$1 pid=${LAB_PIDS[client.py-$1]} status reply
 	shift
 	printf '%s\0' $# "$@" 1<>"$at.ask"
 	until read -r -t 1 status <>"$at.done"; do
@@ -104,10 +105,15 @@ of_json() # EXPRESSION COMMAND...
 	local expression=$1
 	shift
 	"$@" >$LAB_DIR/document
-	if [ -n "$(lab_pid client.py-client)" ]; then
-		client client eval $LAB_DIR/document "$expression"
+	of_file $LAB_DIR/document "$expression"
+}
+
+of_file() # FILE EXPRESSION [--lines]
+{
+	if [ -n "$CLIENT_NS" ]; then
+		client $CLIENT_NS eval "$@"
 	else # a lab of another shape
-		"${PYTHON[@]}" "$NET_DIR/client.py" eval $LAB_DIR/document "$expression"
+		"${PYTHON[@]}" "$NET_DIR/client.py" eval "$@"
 	fi
 }
 

@@ -10,7 +10,7 @@ Connections, many at a time: what the tests of steering load an edge with, and t
     load.py get HOST:PORT COUNT PATH    COUNT downloads at once, to their ends
     load.py put HOST:PORT COUNT BYTES   as many uploads
     load.py udp HOST:PORT COUNT BYTES   a datagram from each of COUNT sockets; which server had it, and whole?
-    load.py ttl HOST:PORT udp|tcp TTL   sends with this TTL; who says that it is used up
+    load.py ttl HOST:PORT udp|tcp TTL   sends with this TTL; who says that it is used up, or `answered`
     load.py flood HOST:PORT SECONDS NET a SYN flood from addresses that begin as NET (IPv4)
     load.py serve NAME PORT [DELAY]     HTTP: answers with its name DELAY seconds after each request, eats uploads
     load.py udp-serve NAME PORT         UDP: answers with its name and the datagram's length and digest
@@ -304,10 +304,13 @@ def ttl(args):
         if args.how == "udp":
             sock.send(b"hello")
             sock.recv(2048)
+        print("answered")
+        return 0
     except OSError:
         pass
+    sock.setblocking(False)  # or Python waits for what is not there
     try:
-        _, control, _, _ = sock.recvmsg(2048, 512, 0x2040)  # MSG_ERRQUEUE, MSG_DONTWAIT
+        _, control, _, _ = sock.recvmsg(2048, 512, 0x2000)  # MSG_ERRQUEUE
     except OSError:
         print("nobody")
         return 1
@@ -389,7 +392,7 @@ def udp_serve(args):
         sock.sendmsg([reply], info, 0, peer)
 
 
-def main():
+def main(argv=None):
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--source", help="address to send from")
     ap.add_argument("--timeout", type=float, default=5.0, help="of one connection or answer")
@@ -413,7 +416,7 @@ def main():
         if name == "serve":
             p.add_argument("delay", type=float, nargs="?", default=0.0)
         p.set_defaults(run=run)
-    args = ap.parse_args()
+    args = ap.parse_args(argv)
     if asyncio.iscoroutinefunction(args.run):
         return asyncio.run(args.run(args))
     return args.run(args)

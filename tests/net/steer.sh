@@ -26,6 +26,8 @@ VIP=192.0.2.1
 VIP6=2001:db8::1
 CLIENTS=(c1 c2 c3)
 BACKENDS=(b1 b2 b3 b4)
+STEER_FORWARDS=(net.ipv4.conf.all.forwarding=1 net.ipv6.conf.all.forwarding=1)
+SLOW_KIB=$((64 / SLOWER)) # a second
 LOAD=(--timeout $((5 * SLOWER)) --rate $((300 / SLOWER))) # of load.py, as a rule
 
 ### The lab
@@ -36,78 +38,152 @@ steer_start() # the script's "$@"
 
 	lab_start "$@"
 	ulimit -n "$(ulimit -Hn)"
-	for i in router edge segment "${CLIENTS[@]}" "${BACKENDS[@]}"; do
-		lab_netns "$i"
-		lab_in "$i" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 ||
-			lab_die "cannot set rp_filter in $i"
-	done
+	printf 'netns add %s\n' router edge segment "${CLIENTS[@]}" "${BACKENDS[@]}" | ip -batch - ||
+		lab_die "cannot make namespaces"
 	ip -n segment link add br0 type bridge 2>/dev/null || tap_skip_all "this kernel has no bridge"
-	ip -n segment link set br0 up
-	steer_router
+	steer_links | ip -batch - || lab_die "cannot make links"
+	steer_segment && steer_router && steer_edge || exit 1
 	for i in 1 2 3; do
-		steer_client $i
+		steer_client $i || exit 1
 	done
 	for i in 1 2 3 4; do
-		steer_backend $i
+		steer_backend $i || exit 1
 	done
 	two_arms
+	client_start c1
 }
 
-steer_forwards() # NS
+# For `ip -batch`, as in all that follows: a process for each would take an emulated machine half a minute.
+steer_links()
 {
-	lab_in "$1" sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv6.conf.all.forwarding=1
+	local i
+
+	echo "link add front netns router type veth peer name eth0 netns edge"
+	echo "link add seg netns router type veth peer name router netns segment"
+	echo "link add eth1 netns edge type veth peer name edge netns segment"
+	for i in 1 2 3; do
+		echo "link add eth0 netns c$i type veth peer name c$i netns router"
+	done
+	for i in 1 2 3 4; do
+		echo "link add eth0 netns b$i type veth peer name b$i netns segment"
+	done
 }
 
-# To the bridge: a port that takes frames sent by XDP.
-steer_port() # NS IF
+# What lab_netns and lab_link do, and what `ip -batch` reads on standard input.
+steer_netns() # NS "INTERFACE..." [SYSCTL=VALUE...]
 {
-	lab_link "$1" "$2" segment "$1"
-	ip -n segment link set "$1" master br0
-	lab_native_peer segment "$1"
+	lab_in "$1" sh -ec '
+		for dev in $1; do
+			ethtool -K $dev tx off >/dev/null
+			set -- "$@" net.ipv4.conf.$dev.rp_filter=0 net.ipv6.conf.$dev.accept_dad=0 \
+				net.ipv6.conf.$dev.accept_ra=0
+		done
+		shift
+		exec sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
+			net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 "$@"' - "${@:2}" &&
+		ip -n "$1" -batch - || lab_die "cannot set up $1"
 }
 
+steer_up() # INTERFACE...
+{
+	printf 'link set %s up\n' lo "$@"
+}
+
+# What makes the far end take frames sent by XDP: lab_native_peer.
+steer_native() # INTERFACE...
+{
+	printf "link set %s xdpdrv obj $WEIR_BUILD/tests/bpf/xdp_pass.bpf.o sec xdp\n" "$@"
+}
+
+steer_segment()
+{
+	local ports="router edge ${BACKENDS[*]}"
+
+	{
+		printf 'link set %s master br0\n' $ports
+		steer_up br0 $ports
+		steer_native $ports
+	} | steer_netns segment "$ports"
+}
+
+# Its errors are told to each backend that hears of them, and they are several behind one address: no limits of
+# ICMP. Floods pretend to come from where the blackhole is.
 steer_router()
 {
-	lab_link router front edge eth0
-	lab_native_peer router front
-	steer_port router seg
-	steer_port edge eth1
-	lab_addr router front 10.2.0.254/24 fd02::254/64
-	lab_addr edge eth0 10.2.0.1/24 fd02::1/64
-	lab_addr router seg 10.3.0.254/24 fd03::254/64
-	lab_addr edge eth1 10.3.0.1/24 fd03::1/64
-	steer_forwards router
-	steer_forwards edge
-	ip -n edge route add default via 10.2.0.254
-	ip -n edge -6 route add default via fd02::254
-	# Errors are told to each backend that hears of them, and they are several behind one address.
-	lab_in router sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
-	ip -n router route add blackhole 198.18.0.0/15 # where floods pretend to come from
+	local i
+
+	{
+		steer_up front seg "${CLIENTS[@]}"
+		steer_native front
+		cat <<-EOF
+			addr add 10.2.0.254/24 dev front
+			addr add fd02::254/64 dev front nodad
+			addr add 10.3.0.254/24 dev seg
+			addr add fd03::254/64 dev seg nodad
+			route add blackhole 198.18.0.0/15
+		EOF
+		for i in 1 2 3; do
+			printf 'addr add %s dev c%s\n' 10.1.$i.1/24 $i "fd01:$i::1/64" "$i nodad"
+		done
+	} | steer_netns router "front seg ${CLIENTS[*]}" "${STEER_FORWARDS[@]}" net.ipv4.icmp_ratelimit=0 \
+		net.ipv6.icmp.ratelimit=0
+}
+
+steer_edge()
+{
+	{
+		steer_up eth0 eth1
+		cat <<-EOF
+			addr add 10.2.0.1/24 dev eth0
+			addr add fd02::1/64 dev eth0 nodad
+			addr add 10.3.0.1/24 dev eth1
+			addr add fd03::1/64 dev eth1 nodad
+			route add default via 10.2.0.254
+			route add default via fd02::254
+		EOF
+	} | steer_netns edge "eth0 eth1" "${STEER_FORWARDS[@]}"
 }
 
 steer_client() # NUMBER
 {
-	lab_link "c$1" eth0 router "c$1"
-	lab_addr "c$1" eth0 "10.1.$1.2/24" "fd01:$1::2/64"
-	lab_addr router "c$1" "10.1.$1.1/24" "fd01:$1::1/64"
-	ip -n "c$1" route add default via "10.1.$1.1"
-	ip -n "c$1" -6 route add default via "fd01:$1::1"
+	{
+		steer_up eth0
+		cat <<-EOF
+			addr add 10.1.$1.2/24 dev eth0
+			addr add fd01:$1::2/64 dev eth0 nodad
+			route add default via 10.1.$1.1
+			route add default via fd01:$1::1
+		EOF
+	} | steer_netns "c$1" eth0
 }
 
 steer_backend() # NUMBER
 {
-	steer_port "b$1" eth0
-	lab_addr "b$1" eth0 "10.3.0.1$1/24" "fd03::1$1/64"
-	lab_addr "b$1" lo $VIP/32 $VIP6/128
-	lab_in "b$1" sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
-	ip -n "b$1" route add default via 10.3.0.254
-	ip -n "b$1" -6 route add default via fd03::254
-	ip -n "b$1" route add default via 10.3.0.1 table 100
-	ip -n "b$1" -6 route add default via fd03::1 table 100
-	ip -n "b$1" rule add from "10.3.0.1$1" table 100
-	ip -n "b$1" -6 rule add from "fd03::1$1" table 100
-	ip -n "b$1" route add 10.3.0.0/24 dev eth0 table 100
-	ip -n "b$1" -6 route add fd03::/64 dev eth0 table 100
+	{
+		steer_up eth0
+		cat <<-EOF
+			addr add 10.3.0.1$1/24 dev eth0
+			addr add fd03::1$1/64 dev eth0 nodad
+			addr add $VIP/32 dev lo
+			addr add $VIP6/128 dev lo nodad
+			rule add from 10.3.0.1$1 table 100
+		EOF
+		steer_routes
+	} | steer_netns "b$1" eth0 net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 &&
+		ip -n "b$1" -6 rule add from "fd03::1$1" table 100
+}
+
+# Of a backend.
+steer_routes()
+{
+	cat <<-EOF
+		route replace default via 10.3.0.254
+		route replace default via fd03::254
+		route replace 10.3.0.0/24 dev eth0 table 100
+		route replace default via 10.3.0.1 table 100
+		route replace fd03::/64 dev eth0 table 100
+		route replace default via fd03::1 table 100
+	EOF
 }
 
 # Packets come in by one interface of the edge and go out by another: XDP_REDIRECT.
@@ -127,22 +203,15 @@ one_arm()
 # The kernel finds all neighbours that packets are sent to by XDP.
 neighbours()
 {
-	local i
-
-	for i in 1 2 3 4; do
-		lab_in edge ping -qc1 -W2 "10.3.0.1$i" & lab_in edge ping -qc1 -W2 "fd03::1$i" &
-	done >/dev/null 2>&1
-	lab_in edge ping -qc1 -W2 10.2.0.254 >/dev/null 2>&1
-	lab_in edge ping -qc1 -W2 fd02::254 >/dev/null 2>&1
-	wait $(jobs -p | grep -vxF -f <(printf '%s\n' "${LAB_PIDS[@]}" 0))
+	lab_in edge sh -c 'for to; do ping -qc1 -W2 $to & done; wait' - {10.3.0.,fd03::}1{1,2,3,4} \
+		10.2.0.254 fd02::254 >/dev/null 2>&1
 }
 
 ### Servers
 
-# nginx: / is its name at once, /slow a long download, /big a quick one.
+# nginx: / is its name at once, /slow a download of some seconds, /big a quick one.
 nginx_start() # BACKEND
 {
-	mkdir -p "$LAB_DIR/$1"
 	cat >"$LAB_DIR/$1/nginx.conf" <<-EOF
 		daemon off; master_process off; user root; pid $LAB_DIR/$1/pid; error_log $LAB_DIR/$1-error.log;
 		
@@ -156,7 +225,7 @@ nginx_start() # BACKEND
 			server {
 				listen 80 backlog=4096; listen [::]:80 backlog=4096;
 				location / { return 200 "$1\n"; }
-				location /slow { alias $LAB_DIR/slow; limit_rate 64k; }
+				location /slow { alias $LAB_DIR/slow; limit_rate ${SLOW_KIB}k; }
 				location /big { alias $LAB_DIR/big; }
 			}
 		}
@@ -169,8 +238,9 @@ nginx_all()
 	local b
 
 	command -v nginx >/dev/null || tap_skip_all "no nginx"
+	mkdir -p "${BACKENDS[@]/#/$LAB_DIR/}"
 	truncate -s 1M $LAB_DIR/big
-	truncate -s 256K $LAB_DIR/slow
+	truncate -s $((SLOW_KIB * (SLOWER == 1 ? 4 : 8)))K $LAB_DIR/slow
 	for b in "${BACKENDS[@]}"; do
 		nginx_start "$b"
 	done
@@ -248,26 +318,27 @@ backends() # EXPRESSION
 }
 
 # What they have open, really: "12 12 12 12".
-real_connections() # [PORT]
+real_connections()
 {
-	local b
+	local b counts=() open
 
 	for b in "${BACKENDS[@]}"; do
-		lab_in "$b" ss -Htn state established "sport = :${1:-80} and not dst 10.3.0.1 and not dst [fd03::1]" | wc -l
-	done | paste -sd' '
+		mapfile -t open < <(lab_in "$b" ss -Htn state established \
+			"sport = :80 and not dst 10.3.0.1 and not dst [fd03::1]")
+		counts+=(${#open[@]})
+	done
+	echo "${counts[*]}"
 }
 
 active()
 {
-	local b
-
 	backends "' '.join(str(sum(x['active'] for n, x in b.items() if n[:2] == w)) for w in ('b1', 'b2', 'b3', 'b4'))"
 }
 
 counts_agree()
 {
-	ACTIVE=$(active)
-	[ "$ACTIVE" = "$(real_connections)" ]
+	ACTIVE=$(active) REAL=$(real_connections)
+	[ "$ACTIVE" = "$REAL" ]
 }
 
 # `active` of each backend is what it has open, within three seconds: connections that just begin or end are seen
@@ -278,33 +349,57 @@ tap_counted() # SENTENCE
 		tap_result "$1" 0
 	else
 		tap_note "$(weir flow show --count)"
-		tap_is "$1" "$ACTIVE" "$(real_connections)"
+		tap_is "$1" "$ACTIVE" "$REAL"
 	fi
+}
+
+none_active()
+{
+	ACTIVE=$(active)
+	[ "$ACTIVE" = "0 0 0 0" ]
 }
 
 tap_none_counted() # SENTENCE
 {
-	lab_wait_for 3 eval '[ "$(active)" = "0 0 0 0" ]' || weir flow show -q --limit 20 state=open | sed 's/^/# /'
-	tap_is "$1" "$(active)" "0 0 0 0"
+	lab_wait_for 3 none_active || tap_note "$(weir flow show -q --limit 20 state=open)"
+	tap_is "$1" "$ACTIVE" "0 0 0 0"
 }
 
 ### Load
 
-load_py() # CLIENT ARGUMENT...: load.py there, to its end
+load_py() # NS ARGUMENT...: load.py there, to its end
 {
-	lab_in "$1" python3 "$NET_DIR/load.py" "${LOAD[@]}" "${@:2}"
+	client $CLIENT_NS load --wait "$1" $LAB_DIR/load_py.log "${LOAD[@]}" "${@:2}" >/dev/null
+	echo "$(<$LAB_DIR/load_py.log)"
 }
 
-load_start() # NAME CLIENT ARGUMENT...: in the background
+load_start() # NAME NS ARGUMENT...: in the background
 {
-	rm -f "$LAB_DIR/$1.log"
-	lab_bg "$1" lab_in "$2" python3 "$NET_DIR/load.py" "${LOAD[@]}" "${@:3}"
+	LAB_PIDS[$1]=$(client $CLIENT_NS load "$2" "$LAB_DIR/$1.log" "${LOAD[@]}" "${@:3}") ||
+		lab_die "load.py does not start: ${LAB_PIDS[$1]}"
+}
+
+# Of all its reports and of those of this kind: sets REPORTS, how many, and LAST.
+load_reports() # NAME [WHAT]
+{
+	local line
+
+	REPORTS=0 LAST=
+	while read -r line; do
+		[[ $line != *"\"what\": \"${2:-}"* ]] || REPORTS=$((REPORTS + 1)) LAST=$line
+	done <"$LAB_DIR/$1.log"
+}
+
+load_reported() # NAME WHAT N
+{
+	load_reports "$1" "$2\""
+	[ $REPORTS -ge "$3" ]
 }
 
 # Waits for a report of this kind, the N-th.
 load_wait() # NAME WHAT [SECONDS] [N]
 {
-	lab_wait_for "${3:-20}" eval "[ \$(grep -c '\"what\": \"$2\"' '$LAB_DIR/$1.log') -ge ${4:-1} ]" && return
+	lab_wait_for "${3:-20}" load_reported "$1" "$2" "${4:-1}" && return
 	tap_note "no report '$2' of $1: $(tail -n3 "$LAB_DIR/$1.log")"
 	return 1
 }
@@ -312,10 +407,9 @@ load_wait() # NAME WHAT [SECONDS] [N]
 # A signal, and the report that follows.
 load_signal() # NAME SIGNAL WHAT [SECONDS]
 {
-	local before
-	before=$(grep -c "\"what\": \"$3\"" "$LAB_DIR/$1.log")
-	kill -s "$2" "$(lab_pid "$1")"
-	load_wait "$1" "$3" "${4:-30}" $((before + 1))
+	load_reports "$1" "$3\""
+	kill -s "$2" "${LAB_PIDS[$1]}"
+	load_wait "$1" "$3" "${4:-30}" $((REPORTS + 1))
 }
 
 load_end() # NAME WHAT
@@ -327,24 +421,28 @@ load_end() # NAME WHAT
 # A Python expression over the last report, `d`.
 told() # NAME EXPRESSION
 {
-	tail -n1 "$LAB_DIR/$1.log" | of_json "$2" cat
+	load_reports "$1"
+	of_json "$2" echo "$LAST"
 }
 
 # How uneven it is: the most that a backend has over the mean, by share of what it should have. Whole percent.
-uneven() # "{'b1': 5, ...}" [SHARE...]: shares of b1 .. b4, 1 each
+uneven() # NAME [SHARE...]: by the last report; shares of b1 .. b4, 1 each
 {
-	"${PYTHON[@]}" -c '
-import sys
-counts, shares = eval(sys.argv[1]), [float(a) for a in sys.argv[2:]] or [1, 1, 1, 1]
-loads = [counts.get("b%d" % (i + 1), 0) / s for i, s in enumerate(shares)]
-print(round(100 * max(loads) * sum(shares) / max(1, sum(counts.values()))))' "$@"
+	local shares=${*:2}
+
+	shares=${shares:-1 1 1 1}
+	told "$1" "(lambda shares: round(100 * sum(shares) / max(1, sum(d['backends'].values())) *
+		max(d['backends'].get('b%d' % (i + 1), 0) / s for i, s in enumerate(shares))))([${shares// /, }])"
 }
 
 # Nothing failed of what the last report is about, and there was much.
 none_failed() # SENTENCE NAME [AT-LEAST]
 {
-	tap_is "$1" "$(told "$2" "d['errors']")" "{}"
-	[ $# -lt 3 ] || tap_ok "  of many" [ "$(told "$2" "d['ok']")" -ge "$3" ]
+	local errors ok
+
+	{ read -r ok && read -r errors; } < <(told "$2" "'%d\n%s' % (d['ok'], json.dumps(d['errors']))")
+	tap_is "$1" "$errors" "{}"
+	[ $# -lt 3 ] || tap_ok "  of many" [ "$ok" -ge "$3" ]
 }
 
 ### Rows that each kind of delivery passes
@@ -358,7 +456,7 @@ spread() # SENTENCE TARGET COUNT MOST-OF-MEAN-PERCENT [SHARE...]
 	load_wait spread opened
 	none_failed "$1: every connection is answered" spread "$3"
 	tap_counted "  and counted, at the backend that has it"
-	most=$(uneven "$(told spread "str(d['backends'])")" "${@:5}")
+	most=$(uneven spread "${@:5}")
 	tap_note "$(told spread "str(d['backends'])"): $most% of the mean at most"
 	tap_ok "  and each backend has its share" [ "$most" -le "$4" ]
 	load_end spread closed
@@ -379,14 +477,15 @@ spread_all() # COUNT
 # A link of 1300 bytes behind the router: it tells the VIP, and that is the edge.
 narrow_client()
 {
-	local vip before
+	local vip before count
+	count=$(rounds 4)
 
 	for vip in $VIP:80 "[$VIP6]:80"; do
 		ip -n router link set c1 mtu 1300
 		before=$(reason icmp_error)
-		load_start big c1 get "$vip" 4 /big
+		load_start big c1 get "$vip" "$count" /big
 		load_wait big 'done' 30
-		none_failed "$vip: a smaller MTU on the client's side: downloads are whole" big 4
+		none_failed "$vip: a smaller MTU on the client's side: downloads are whole" big "$count"
 		tap_ok "  for the router's errors reach the backends" [ "$(reason icmp_error)" -gt "$before" ]
 		ip -n router link set c1 mtu 1500
 	done
@@ -395,14 +494,15 @@ narrow_client()
 # A smaller one on the edge's way to backends: it tells clients itself.
 narrow_backends() # MTU-REGEX
 {
-	local host vip before
+	local host vip before count
+	count=$(rounds 48)
 
 	for host in $VIP $VIP6; do
 		[ $host = $VIP ] && vip=$VIP:80 || vip="[$VIP6]:80"
 		before=$(reason too_big)
-		load_start put c2 put "$vip" 48 100000
+		load_start put c2 put "$vip" "$count" 100000
 		load_wait put 'done' 30
-		none_failed "$vip: a smaller MTU on the edge's side: uploads arrive" put 48
+		none_failed "$vip: a smaller MTU on the edge's side: uploads arrive" put "$count"
 		tap_is "  at each backend" "$(told put "len(d['backends'])")" 4
 		tap_ok "  for the client is told" [ "$(reason too_big)" -gt "$before" ]
 		tap_like "  how long packets may be" "$(lab_in c2 ip route get $host)" "mtu $1 "
@@ -414,7 +514,7 @@ hops_used_up()
 	tap_is "TTL used up: the address itself says so" "$(load_py c1 ttl $VIP:80 tcp 2)" \
 		"icmp4 type 11 code 0 from $VIP"
 	tap_is "  over IPv6, too" "$(load_py c1 ttl "[$VIP6]:80" tcp 2)" "icmp6 type 3 code 0 from $VIP6"
-	tap_is "  and one more is enough" "$(load_py c1 ttl $VIP:80 tcp 3)" nobody
+	tap_is "  and one more is enough" "$(load_py c1 ttl $VIP:80 tcp 3)" answered
 }
 
 # A UDP service on port 5353, short and long datagrams.
@@ -423,14 +523,14 @@ datagrams()
 	local b vip
 
 	for b in "${BACKENDS[@]}"; do
-		lab_bg udp-$b lab_in $b python3 "$NET_DIR/load.py" udp-serve $b 5353
+		load_start udp-$b $b udp-serve $b 5353
 		lab_wait_port $b 5353 udp
 	done
 	for vip in $VIP:5353 "[$VIP6]:5353"; do
 		load_start udp c1 udp "$vip" 80 600
 		load_wait udp udp
 		none_failed "$vip: datagrams are answered" udp 80
-		tap_ok "  by each backend" [ "$(uneven "$(told udp "str(d['backends'])")")" -le 110 ]
+		tap_ok "  by each backend" [ "$(uneven udp)" -le 110 ]
 		# Where the first to be too long are lost, their sender is told.
 		load_py c1 --timeout 0.3 udp "$vip" 8 5000 >/dev/null
 		load_start udp c1 --repeat 5 udp "$vip" 20 5000
@@ -446,27 +546,28 @@ serve_all()
 
 	for b in "${BACKENDS[@]}"; do
 		lab_stop $b
-		lab_bg $b lab_in $b python3 "$NET_DIR/load.py" serve $b 80
+		load_start $b $b serve $b 80
 		lab_wait_port $b 80
 	done
 }
 
 uptime_s() # as load.py's times
 {
-	cut -d' ' -f1 /proc/uptime
+	local up rest
+
+	read -r up rest </proc/uptime
+	echo "$up"
 }
 
 # Takes a backend off the net, as a cut cable does, or puts it back.
 cable() # BACKEND up|down
 {
-	ip -n "$1" link set eth0 "$2"
-	[ "$2" = up ] || return 0
-	# What goes with an interface that is down.
-	ip -n "$1" addr replace "fd03::1${1#b}/64" dev eth0 nodad
-	ip -n "$1" route replace default via 10.3.0.254
-	ip -n "$1" -6 route replace default via fd03::254
-	ip -n "$1" route replace 10.3.0.0/24 dev eth0 table 100
-	ip -n "$1" route replace default via 10.3.0.1 table 100
-	ip -n "$1" -6 route replace fd03::/64 dev eth0 table 100
-	ip -n "$1" -6 route replace default via fd03::1 table 100
+	{
+		echo "link set eth0 $2"
+		# What goes with an interface that is down.
+		[ "$2" = down ] || {
+			echo "addr replace fd03::1${1#b}/64 dev eth0 nodad"
+			steer_routes
+		}
+	} | ip -n "$1" -batch -
 }

@@ -16,6 +16,7 @@ health_yaml() # [POOL-LINE...]
 	steer_yaml "check: {type: http, interval: ${INTERVAL}ms, timeout: ${INTERVAL}ms, rise: 2, fall: 2}" \
 		'fail: reset' "$@"
 }
+CHURN=$((SLOWER == 1 ? 100 : 6)) # new connections a second, most of what this test costs where all is emulated
 # From the death to the second failure in a row: two intervals, 10% more or less, and a time-out.
 WITHIN=$((INTERVAL * 32 / 10 + 200 * SLOWER))
 
@@ -39,7 +40,7 @@ neighbours
 down_after() # BACKEND T0
 {
 	lab_wait_for 10 grep -q "backend $1 down" agent.log || { echo never; return; }
-	"${PYTHON[@]}" -c 'import sys; print(round(1000 * (float(sys.argv[1]) - float(sys.argv[2]))))' "$(uptime_s)" "$2"
+	of_json "round(1000 * (d - $2))" uptime_s
 }
 
 under_load()
@@ -50,7 +51,7 @@ under_load()
 	done
 	load_start held c1 hold $VIP:80 80
 	load_start held6 c2 hold "[$VIP6]:80" 40
-	load_start churn c3 --keep 0.5 churn $VIP:80 $((100 / SLOWER))
+	load_start churn c3 --keep 0.5 churn $VIP:80 $CHURN
 	load_wait held opened && load_wait held6 opened
 	HELD=$(told held "d['backends']") HELD6=$(told held6 "d['backends']")
 }
@@ -58,7 +59,7 @@ under_load()
 # How many of those that were opened then are a backend's: of_held 'd["b1"]'
 of_held() # EXPRESSION [held6]
 {
-	of_json "$1" cat <<<"$([ "${2:-}" = held6 ] && echo "$HELD6" || echo "$HELD")"
+	of_json "$1" echo "$([ "${2:-}" = held6 ] && echo "$HELD6" || echo "$HELD")"
 }
 
 ### The server is killed: its kernel tells clients
@@ -86,12 +87,17 @@ tap_ok "it comes back" lab_wait_for 10 is_health b1 up
 sleep 1
 load_signal churn USR1 churn
 none_failed "  nobody notices" churn
-tap_ok "  but it takes new ones" [ "$(told churn "d['backends'].get('b1', 0)")" -gt 5 ]
+tap_ok "  but it takes new ones" [ "$(told churn "d['backends'].get('b1', 0)")" -gt $((CHURN / 20)) ]
 
 ### The host is gone: silence
 
 under_load
-load_start put c2 --transfer-timeout 10 --pause 0.05 put $VIP:80 24 7000000
+# Longer than it takes to be noticed.
+if [ $SLOWER = 1 ]; then
+	load_start put c2 --transfer-timeout 10 --pause 0.05 put $VIP:80 24 7000000
+else
+	load_start put c2 --transfer-timeout 30 --pause 1 put $VIP:80 8 1200000
+fi
 load_wait put started
 sleep 0.3
 cable b2 down
@@ -101,7 +107,7 @@ tap_note "before: $(told churn "d['errors']")"
 took=$(down_after b2 "$t0")
 tap_note "down after $took ms"
 tap_ok "a host is gone: its backend is down within $WITHIN ms" [ "$took" -le $WITHIN ]
-lab_wait_for 3 false
+sleep $((SLOWER == 1 ? 3 : 8)) # their third attempt, if they began when it was gone, and it took $WITHIN ms
 load_signal churn USR1 churn
 none_failed "  no new connection fails: their next attempt goes elsewhere" churn $((50 * 2 / (1 + SLOWER)))
 tap_note "$(told churn "'%d took longer than half a second, the longest %.2f s' % (d['slow'], d['longest'])")"
@@ -126,26 +132,27 @@ tap_ok "it comes back" lab_wait_for 10 is_health b2 up
 
 ### Slow start
 
-slow_s=$((4 * SLOWER))
+UNIT=$(((SLOWER + 1) / 2))
+slow_s=$((4 * UNIT))
 health_yaml "slow_start: ${slow_s}s" >$YAML
 tap_ok "a slow start is reloaded" reload
 for what in held held6 churn; do
 	lab_stop $what
 done
-load_start churn c3 --keep $((2 * SLOWER)) churn $VIP:80 $((100 / SLOWER))
-sleep $((2 * SLOWER))
+load_start churn c3 --keep $((2 * UNIT)) churn $VIP:80 $((100 / SLOWER))
+sleep $((2 * UNIT))
 lab_stop b3 KILL
 tap_ok "a backend goes" lab_wait_for 5 is_health b3 down
-sleep $((3 * SLOWER))
+sleep $((3 * UNIT))
 nginx_start b3
 tap_ok "and comes back" lab_wait_for 10 is_health b3 up
 load_signal churn USR1 churn
-sleep $SLOWER
+sleep $UNIT
 load_signal churn USR1 churn
 first=$(told churn "round(100 * d['backends'].get('b3', 0) / max(1, d['ok']))")
 sleep $slow_s
 load_signal churn USR1 churn
-sleep $SLOWER
+sleep $UNIT
 load_signal churn USR1 churn
 later=$(told churn "round(100 * d['backends'].get('b3', 0) / max(1, d['ok']))")
 tap_note "$first% of new connections in the first second, $later% after slow start; $(active)"
@@ -169,8 +176,12 @@ before=$(backends "sum(x['active'] for x in b.values())")
 load_start more c2 hold $VIP:80 40
 load_wait more opened
 none_failed "  also such that stay" more
-now=$(backends "sum(x['active'] for x in b.values())")
-tap_ok "  and counted" [ $((now - before - 40)) -ge -3 -a $((now - before - 40)) -le 3 ] # others come and go
+more_by_40()
+{
+	local by=$(($(backends "sum(x['active'] for x in b.values())") - before))
+	[ $by -ge 37 ] && [ $by -le 43 ] # others come and go
+}
+tap_ok "  and counted" lab_wait_for 3 more_by_40
 load_end more closed
 mv agent.log agent1.log
 agent_start
@@ -216,7 +227,7 @@ tap_ok "  in the end nothing is counted, or nearly" lab_wait_for 3 eval \
 ### A slow backend
 
 lab_stop b4
-lab_bg b4 lab_in b4 python3 "$NET_DIR/load.py" serve b4 80 0.03
+load_start b4 b4 serve b4 80 0.03
 lab_wait_for 10 is_health b4 up
 is_slow() { [ "$(backends "b['b4']['latency_seconds'] > 0.02 and b['b1']['latency_seconds'] < 0.01")" = true ]; }
 if [ $SLOWER = 1 ]; then
@@ -235,15 +246,14 @@ nginx_start b4
 
 ### Clients that vanish
 
-IDLE="tcp: 3s, half_open: 2s" health_yaml >$YAML
+IDLE="tcp: $((3 * SLOWER))s, half_open: 2s" health_yaml >$YAML
 tap_ok "short idle times are reloaded" reload
 load_start held c1 hold $VIP:80 80
 load_wait held opened
 tap_ok "connections are counted" [ "$(backends "sum(x['active'] for x in b.values())")" -ge 80 ]
 ip -n router link set c1 down
 lab_stop held KILL
-tap_ok "their client vanishes: they are forgotten in time"
-
+tap_ok "their client vanishes: they are forgotten in time" lab_wait_for 10 none_active
 tap_is "the recounts found nothing wrong" "$(cat agent*.log | grep 'the recount')" ""
 tap_is "no frame was left half written" "$(reason aborted)" 0
 kill "$(lab_pid agent)"

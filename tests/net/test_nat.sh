@@ -110,9 +110,9 @@ if command -v iperf3 >/dev/null; then
 		# shellcheck disable=SC2086
 		lab_in c1 timeout $((30 * SLOWER)) iperf3 -c $to -p 5353 $how -n 20M -J >iperf.json 2>&1
 		# What is under way when the sender ends is not counted.
-		tap_is "iperf3 $how: it arrives" "$(of_json "(d['end']['sum_sent']['bytes'] >= 20 << 20 and
-			d['end']['sum_received']['bytes'] > 10 << 20)" cat iperf.json)" true
-		tap_note "$(of_json "'%.2f Gbit/s' % (d['end']['sum_received']['bits_per_second'] / 1e9)" cat iperf.json)"
+		tap_is "iperf3 $how: it arrives" "$(of_file $LAB_DIR/iperf.json "(d['end']['sum_sent']['bytes'] >= 20 << 20 and
+			d['end']['sum_received']['bytes'] > 10 << 20)")" true
+		tap_note "$(of_file $LAB_DIR/iperf.json "'%.2f Gbit/s' % (d['end']['sum_received']['bits_per_second'] / 1e9)")"
 	done
 else
 	tap_skip "iperf3" "no iperf3"
@@ -138,7 +138,7 @@ for b in "${BACKENDS[@]}"; do
 done
 ask()
 {
-	lab_in c1 "${PYTHON[@]}" "$NET_DIR/client.py" --timeout $SLOWER ask $VIP:11211 "$@"
+	client c1 --timeout $SLOWER ask $VIP:11211 -- "$@"
 }
 cache_yaml '{name: b1, address: "10.3.0.11:11211"}' >$YAML
 tap_ok "a cached service with a pool is loaded in its place" reload
@@ -152,17 +152,8 @@ VALUE hot 0 4\r\ncopy\r\nEND\r\n'
 tap_is "  two hits" $(($(reason hit) - before)) 2
 tap_is "a write is seen: the hot copy is old then" "$(ask 'set hot 0 0 3\r\nnew' 'get hot')" 'STORED\r\n
 VALUE hot 0 3\r\nnew\r\nEND\r\n'
-for i in $(seq 0 999); do printf 'k%d,x\n' "$i"; done >many.csv
-lab_in c1 python3 - <<-'EOF'
-	import socket
-	s = socket.create_connection(("10.3.0.11", 11211), 5)
-	s.sendall(b"".join(b"set k%d 0 0 1\r\nx\r\n" % i for i in range(1000)) + b"quit\r\n")
-	while s.recv(65536): pass
-	import socket
-	s = socket.create_connection(("10.3.0.11", 11211), 5)
-	s.sendall(b"".join(b"set k%d 0 0 1\r\nx\r\n" % i for i in range(1000)) + b"quit\r\n")
-	while s.recv(65536): pass
-EOF
+mapfile -t sets < <(printf 'set k%d 0 0 1\\r\\nx\n' {0..999})
+client c1 tell 10.3.0.11:11211 -- "${sets[@]}" >/dev/null
 seq -f 'k%g' 0 999 >many.keys
 tap_ok "keys are warmed from the backend" weir cache warm -q many.keys
 warm_on()
@@ -175,7 +166,7 @@ warm_on()
 }
 lab_bg warm warm_on
 before=$(reason hit)
-coherent=$(lab_in c1 python3 "$NET_DIR/client.py" --timeout $((5 * SLOWER)) coherent $VIP:11211 1000 5)
+coherent=$(client c1 --timeout $((5 * SLOWER)) coherent $VIP:11211 1000 5)
 tap_result "no read ever gives less than the last acknowledged write, while keys are warmed all the time" $?
 tap_note "$coherent; $(($(reason hit) - before)) hits"
 tap_ok "  and reads were hits" [ $(($(reason hit) - before)) -gt $((200 / SLOWER)) ]
@@ -187,18 +178,13 @@ SHARDS=4 cache_yaml \
 sed -i 's/name: mc,/name: shards,/; s/pool: mc/pool: shards/' $YAML
 tap_ok "a sharded pool in its place" reload
 weir cache flush -q >/dev/null
-for i in $(seq 0 99); do printf 'set s%d 0 0 3\\r\\n%03d\n' $i $i; done >sets
-mapfile -t sets <sets
+mapfile -t sets < <(for i in {0..99}; do printf 'set s%d 0 0 3\\r\\n%03d\n' $i $i; done)
 tap_is "keys are written to their shards" "$(ask "${sets[@]}" | sort | uniq -c | tr -s ' ')" ' 100 STORED\r\n'
 mapfile -t gets < <(seq -f 'get s%g' 0 99)
 tap_is "  and found there" "$(ask "${gets[@]}" | grep -c '^VALUE s[0-9]* 0 3')" 100
 items=()
 for b in "${BACKENDS[@]}"; do
-	items+=("$(lab_in $b "${PYTHON[@]}" -c '
-import re, socket, sys
-s = socket.create_connection((sys.argv[1], 11211), 5)
-s.sendall(b"lru_crawler metadump all\r\n")
-print(len(re.findall(r"key=s\d+ ", "".join(iter(s.makefile().readline, "END\n")))))' "10.3.0.1${b#b}")")
+	items+=("$(client c1 tell "10.3.0.1${b#b}:11211" -- "${gets[@]}" | grep -c '^VALUE s[0-9]* 0 3')")
 done
 tap_note "keys: ${items[*]}"
 tap_ok "  each of which has its share, and no key is twice" \

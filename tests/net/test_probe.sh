@@ -23,11 +23,8 @@ for n in 1 2; do
 	lab_addr b$n lo 192.0.2.1/32 2001:db8::1/128 192.0.2.9/32
 done
 lab_addr b1 lo 192.0.2.2/32 2001:db8::2/128
-
-weir()
-{
-	lab_in edge "$WEIR" "$@"
-}
+client_start edge
+WEIR_NS=edge
 
 probe_yaml()
 {
