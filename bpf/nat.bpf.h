@@ -10,6 +10,7 @@
 #ifndef WEIR_NAT_BPF_H
 #define WEIR_NAT_BPF_H
 
+#include "frag.bpf.h"
 #include "frame.bpf.h"
 #include "hop.bpf.h"
 #include "icmp.bpf.h"
@@ -286,7 +287,12 @@ static __always_inline struct weir_nat_back *back_of(struct xdp_md *ctx, const s
 		return parse_quote(ctx, p) ?
 			       known_as(&w->quote.daddr, w->quote.dport, w->quote.family, w->quote.proto) :
 			       NULL;
-	return p->flags & PKT_LATER ? NULL : known_as(&p->saddr, p->sport, p->family, p->proto);
+	if (p->flags & PKT_LATER) {
+		__s32 port = frag_port(ctx, p, tick_now(w));
+
+		return port < 0 ? NULL : known_as(&p->saddr, port, p->family, p->proto);
+	}
+	return known_as(&p->saddr, p->sport, p->family, p->proto);
 }
 
 /*
@@ -320,8 +326,10 @@ __noinline int nat_return(struct xdp_md *ctx, struct weir_pkt *p)
 			return answer_icmp(ctx, p, ICMP_OUT_TTL, 0);
 		return answer_icmp(ctx, p, ICMP_OUT_TOO_BIG, f->mtu_result);
 	}
-	if (!icmp)
+	if (!icmp && !(p->flags & PKT_LATER))
 		backend_flow(p, w, back);
+	if ((p->flags & (PKT_FRAGMENT | PKT_LATER)) == PKT_FRAGMENT)
+		frag_keep_port(ctx, p, tick_now(w));
 	if (p->proto == IPPROTO_UDP && service_at(back->svc)->flags & WEIR_SVC_CACHE)
 		reply(ctx, p, back->svc);
 	r = edit_back(ctx, p, w, back, icmp);

@@ -8,6 +8,7 @@
 
 #include "classify.bpf.h"
 #include "deliver.bpf.h"
+#include "frag.bpf.h"
 #include "observe.bpf.h"
 #include "place.bpf.h"
 
@@ -133,40 +134,6 @@ __noinline int follow(const struct weir_pkt *p, __u64 hash, __u32 svc, __u32 bac
 
 /* ---- fragments -------------------------------------------------------------------------------- */
 
-#define FRAG_TICKS 60 /* RFC 791 and 8200: reassembly is given up then */
-
-/* Of all fragments of one packet. 0: they cannot be told. */
-static __always_inline __u64 frag_hash(struct xdp_md *ctx, const struct weir_pkt *p)
-{
-	/* The id of IPv6 ends the fragment header, as a rule the last in front of the data. */
-	__u32 *at = frame_at(ctx, p->family == 4 ? p->l3 + 4 : p->l4 - 4, 4);
-	__u64 h = weir_hash_start(cfg.flow_seed, p->proto);
-
-	if (!at)
-		return 0;
-	h = weir_hash_word(h, (__u64)p->saddr.w[0] << 32 | p->saddr.w[1]);
-	h = weir_hash_word(h, (__u64)p->saddr.w[2] << 32 | p->saddr.w[3]);
-	h = weir_hash_word(h, (__u64)p->daddr.w[0] << 32 | p->daddr.w[3]);
-	return weir_hash_end(h, p->family == 4 ? *at & 0xffff : *at) | 1;
-}
-
-static __always_inline __u64 frag_word(__u64 hash, __u32 backend, __u32 tick)
-{
-	return (hash & ~0xffffffULL) | backend << 12 | (tick & 0xfff);
-}
-
-/* Keeps where a first fragment went. */
-__noinline int frag_keep(struct xdp_md *ctx, const struct weir_pkt *p, __u32 backend, __u32 tick)
-{
-	__u64 hash = p ? frag_hash(ctx, p) : 0, *word;
-	__u32 at = hash & (WEIR_FRAGS - 1);
-
-	word = bpf_map_lookup_elem(&frags, &at);
-	if (hash && word)
-		*(volatile __u64 *)word = frag_word(hash, backend, tick);
-	return 0;
-}
-
 /* Whether some service with a pool has the address: 1. */
 __noinline int steered_addr(const struct weir_addr *to, __u32 family)
 {
@@ -181,19 +148,6 @@ __noinline int steered_addr(const struct weir_addr *to, __u32 family)
 			return 1;
 	}
 	return 0;
-}
-
-/* Where a later fragment goes, PLACE_NONE: nobody knows. */
-__noinline __u32 frag_find(struct xdp_md *ctx, const struct weir_pkt *p, __u32 tick)
-{
-	__u64 hash = p ? frag_hash(ctx, p) : 0, *word;
-	__u32 at = hash & (WEIR_FRAGS - 1), backend;
-
-	word = bpf_map_lookup_elem(&frags, &at);
-	if (!hash || !word || (*word ^ hash) >> 24 || ((tick - (__u32)*word) & 0xfff) > FRAG_TICKS)
-		return PLACE_NONE;
-	backend = *word >> 12 & (WEIR_BACKENDS_MAX - 1);
-	return backend_lives(backend) ? backend : PLACE_NONE;
 }
 
 /* ---- ICMP errors ------------------------------------------------------------------------------ */

@@ -168,6 +168,51 @@ static void test_back_errors(const struct way *way)
 	test_end();
 }
 
+/* Of one packet of 1,008 bytes: the first 400, and the rest. */
+static void make_fragments(struct frame *all, struct frame *first, struct frame *rest, const struct flow *back, __u16 id)
+{
+	frame_udp(all, back, some_bytes(), 1000);
+	if (all->family == 4)
+		frame_put16(all, all->l3 + 4, id);
+	frame_fragment(first, all, 0, 400, true);
+	frame_fragment(rest, all, 400, 608, false);
+}
+
+/* Behind the first, which has the ports and the whole packet's checksum. */
+static void test_back_fragments(const struct way *way)
+{
+	struct frame all, total, first, rest, want;
+	struct flow flow, back;
+
+	test_begin(say("%s: back in fragments: all of them from the service, behind the first", way->says));
+	flow_to(&flow, way, nat_family(way), 40203);
+	back = back_flow(way, &flow);
+	make_fragments(&all, &first, &rest, &back, 0x4711);
+	from_backend_of(way);
+	edge_untouched(&rest, WEIR_R_OTHER);
+	want_back(&total, &all, way);
+	want_back(&want, &first, way);
+	frame_put16(&want, frame_csum_at(&want), frame_get16(&total, frame_csum_at(&total)));
+	edge_expect(&first, WEIR_R_TRANSLATED, way->action, &want);
+	for (int i = 0; i < 2; i++) {
+		want = rest;
+		frame_macs(&want, MAC_CLIENT, MAC_EDGE0);
+		frame_set_ttl(&want, frame_ttl(&rest) - 1);
+		frame_set_source(&want, vip_of(way), 0);
+		edge_expect(&rest, WEIR_R_TRANSLATED, way->action, &want);
+	}
+	/* Another packet's, or another sender's, does not follow it. */
+	rest.b[rest.family == 4 ? rest.l3 + 5 : rest.l4 - 1] ^= 1;
+	if (rest.family == 4)
+		frame_fix_ip_csum(&rest);
+	edge_untouched(&rest, WEIR_R_OTHER);
+	make_fragments(&all, &first, &rest, &back, 0x4711);
+	frame_set_source(&rest, rest.family == 4 ? "10.8.0.2" : "fd08::2", 0);
+	edge_untouched(&rest, WEIR_R_OTHER);
+	from_clients();
+	test_end();
+}
+
 static void test_back_no_route(void)
 {
 	struct flow flow, back;
@@ -471,6 +516,7 @@ int main(void)
 	each(test_back);
 	each(test_not_back);
 	each(test_back_errors);
+	each(test_back_fragments);
 	test_back_no_route();
 	each(test_random);
 	each(test_random_back);
