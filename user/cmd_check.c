@@ -147,7 +147,7 @@ static void print_service(const struct config *c, const struct config_service *s
 		print_hot(s);
 }
 
-static void print_check(const struct config_check *check)
+static void print_check(const struct config_check *check, unsigned via)
 {
 	printf("  check      %s", check_names[check->kind]);
 	if (is_http(check))
@@ -157,6 +157,9 @@ static void print_check(const struct config_check *check)
 		printf(" \"%s\"", check->command);
 	if (check->port)
 		printf(", port %u", ntohs(check->port));
+	if (check->kind != CHECK_NONE && check->kind != CHECK_COMMAND && via != WEIR_VIA_NAT)
+		printf(", %s", check->through == THROUGH_DELIVERY ? "through the delivery of clients' packets" :
+								    "at backends' own addresses");
 	if (check->kind != CHECK_NONE)
 		printf("\n             every %s (%u%% more or less), timeout %s, up after %u, down after %u",
 		       human_duration(check->interval_ns), check->jitter, human_duration(check->timeout_ns),
@@ -191,7 +194,7 @@ static void print_pool(const struct config_pool *p)
 	printf("\n  delivery   %s\n  fail       %s\n", delivery_names[p->via - 1], fail_text(p));
 	if (p->slow_start_ns)
 		printf("  slow start %s\n", human_duration(p->slow_start_ns));
-	print_check(&p->check);
+	print_check(&p->check, p->via);
 	if (p->shards > 1)
 		printf("  shards     %u\n", p->shards);
 	printf("  backends\n");
@@ -338,6 +341,7 @@ static json_t *json_check(const struct config_check *check)
 			check->port ? json_integer(ntohs(check->port)) : json_null(), "interval_seconds",
 			json_seconds(check->interval_ns), "timeout_seconds", json_seconds(check->timeout_ns),
 			"rise", check->rise, "fall", check->fall, "jitter_percent", check->jitter);
+	json_object_set_new(doc, "through", json_string(through_names[check->through]));
 	if (is_http(check)) {
 		json_object_set_new(doc, "path", json_string(check->path));
 		json_object_set_new(doc, "host", check->host ? json_string(check->host) : json_null());

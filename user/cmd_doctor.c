@@ -38,6 +38,7 @@
 
 /* Capability numbers, linux/capability.h; there is no header for reading them without libcap. */
 #define CAP_NET_ADMIN_NR 12
+#define CAP_NET_RAW_NR   13
 #define CAP_SYS_ADMIN_NR 21
 #define CAP_PERFMON_NR   38
 #define CAP_BPF_NR       39
@@ -279,6 +280,17 @@ static void check_capabilities(struct doctor *d)
 	else
 		report(d, "capabilities", MISSING, say("root without%s: a container?", lacks),
 		       "give the container CAP_SYS_ADMIN, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (--cap-add)");
+}
+
+/* Of the agent alone, and only where backends answer clients themselves. */
+static void check_raw_sockets(struct doctor *d)
+{
+	if (effective_capabilities() & 1ULL << CAP_NET_RAW_NR)
+		report(d, "raw_sockets", OK, "CAP_NET_RAW: backends are checked through their delivery", NULL);
+	else
+		report(d, "raw_sockets", INFO,
+		       "without CAP_NET_RAW the agent checks backends of l2 and tunnel pools at their own addresses only",
+		       "give it CAP_NET_RAW as well");
 }
 
 /* ---- what the kernel lets us load ------------------------------------------------------------- */
@@ -785,6 +797,7 @@ int cmd_doctor(const struct cmd *cmd, char **values, int argc, char **argv)
 	check_btf(&d);
 	check_bpffs(&d);
 	check_capabilities(&d);
+	check_raw_sockets(&d);
 	check_unprivileged(&d);
 	check_program(&d);
 	check_jit(&d);

@@ -11,6 +11,8 @@
 #include "backends.h"
 #include "cmd.h"
 #include "nic.h"
+#include "running.h"
+#include "service_diff.h"
 #include "session.h"
 
 /* A load or a reload: they differ in three places. */
@@ -22,7 +24,7 @@ struct job {
 	struct config_memory memory;
 	const char *iface; /* -i */
 	json_t *warnings, *ifaces;
-	json_t *changes, *by_hand; /* of a dry reload that could look: what pools would change, what commands did */
+	json_t *changes, *by_hand; /* of a dry reload that could look: what would change, what commands did */
 };
 
 static void degraded(struct job *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -185,14 +187,25 @@ static void add_by_hand(struct job *j, const char *what, const char *drift)
 		printf("goes back: %s\n", text);
 }
 
-/* What the pools would change, and which of it takes back what commands did. */
-static bool dry_pools(struct job *j, struct dataplane *dp)
+/* Against what runs, where that may be read. */
+static void dry_services(struct job *j, struct dataplane *dp)
+{
+	struct weir_config *now = malloc(sizeof(*now));
+
+	if (now && !running_config(dp_ctl(dp), now))
+		services_diff(dp_ctl(dp), dp_pools(dp), now, j->c, add_change, j);
+	free(now);
+}
+
+/* What the services and pools would change, and which of it takes back what commands did. */
+static bool dry_changes(struct job *j, struct dataplane *dp)
 {
 	const struct pools_mem *m = dp_pools(dp);
 	int err;
 
 	j->changes = json_array();
 	j->by_hand = json_array();
+	dry_services(j, dp);
 	err = pools_apply(m, j->c, true, add_change, j);
 	for (int i = 0; i < WEIR_SERVICES_MAX; i++) {
 		__u32 flags = m->ctl->services[i].flags;
@@ -226,7 +239,7 @@ static bool dry_loaded(struct job *j)
 	bool ok = true;
 
 	if (!err) {
-		ok = !j->reload || dry_pools(j, dp);
+		ok = !j->reload || dry_changes(j, dp);
 		dp_close(dp);
 	}
 	if (!err && !j->reload)

@@ -376,8 +376,8 @@ static __u8 place_of(const struct config *c, const struct pools_mem *pools, int 
 	return pool == CONFIG_NO_POOL ? WEIR_POOL_NONE : pools_place(pools, c->pools[pool].name);
 }
 
-static void put_service(struct weir_service *to, const struct config_service *s, const struct config *c,
-			const struct pools_mem *pools)
+void maps_service(struct weir_service *to, const struct config_service *s, const struct config *c,
+		  const struct pools_mem *pools)
 {
 	to->flags = s->flags;
 	to->pool = place_of(c, pools, s->pool);
@@ -420,7 +420,7 @@ int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids
 	for (unsigned i = 0; i < c->nservices; i++) {
 		const struct config_service *s = &c->services[i];
 
-		put_service(&out->services[ids[i]], s, c, pools);
+		maps_service(&out->services[ids[i]], s, c, pools);
 		out->steer |= s->pool != CONFIG_NO_POOL;
 		for (unsigned v = 0; v < s->nvips; v++) {
 			out->vips[out->nvips++] = (struct weir_vip){

@@ -67,5 +67,8 @@ const char *map_name(enum map_id id);
  * ctl->services); the pools have their places by then. -ENOSPC when the addresses find no collision-free places.
  */
 int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids, const struct maps *m, __u32 mtu);
+/* Of one service: *to is zeroed. A pool that has no place yet is WEIR_POOL_NONE. */
+void maps_service(struct weir_service *to, const struct config_service *s, const struct config *c,
+		  const struct pools_mem *pools);
 
 #endif

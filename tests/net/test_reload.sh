@@ -182,10 +182,15 @@ with_second() # CLIENTS
 		  - {name: second, vips: ["10.7.0.9:11211"], clients: ["$1"], ttl: 1h}
 	EOF
 }
+dry_changes()
+{
+	of_json "d['changes']" weir reload -q -c $YAML --dry-run --json
+}
 lab_addr server eth0 10.7.0.9/24
 lab_bg cache2 lab_in server memcached -u root -t 1 -p 11211 -U 11211 -l 10.7.0.9
 traffic_start a,b,c
 with_second 10.7.0.0/24
+tap_is "reload --dry-run says that a service would be added" "$(dry_changes)" '["service second added"]'
 tap_ok "a service is added by reload" weir reload -q -c $YAML
 weir cache put -s second key value >/dev/null
 lab_wait_for 5 client client tell 10.7.0.9:11211
@@ -193,10 +198,14 @@ before=$(reason hit 1)
 tap_is "  and answers" "$(ASK_TO=10.7.0.9:11211 ask 'get key') $(($(reason hit 1) - before))" \
 	'VALUE key 0 5\r\nvalue\r\nEND\r\n 1'
 with_second 10.7.0.77/32
+tap_is "reload --dry-run says that its clients would change" "$(dry_changes)" '["service second: clients changed"]'
 tap_ok "its clients are changed by reload" weir reload -q -c $YAML
 tap_is "  which takes effect" "$(ASK_TIMEOUT=0.3 ASK_TO=10.7.0.9:11211 ask 'get key')" -
 tap_is "  and is counted" "$(reason stranger_drop 1)" 1
+sed -i '/name: second/s/10.7.0.9:11211/10.7.0.8:11211/; s/, ttl: 1h/, ttl: 2h/' $YAML
+tap_is "  its address and limits" "$(dry_changes)" '["service second: vips and limits of hot copies changed"]'
 net_yaml 3000 >$YAML
+tap_is "  its end" "$(dry_changes)" '["service second removed"]'
 tap_ok "it is removed by reload" weir reload -q -c $YAML
 tap_is "  its requests are the origin's" "$(ASK_TO=10.7.0.9:11211 ask 'get key')" 'END\r\n'
 tap_fails "  and its keys are gone: status 1" 1 weir cache get -s second key
