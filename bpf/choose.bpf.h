@@ -50,10 +50,11 @@ static __always_inline __u64 least_key(const struct weir_pool *pool, __u64 mask,
 	return best;
 }
 
-/* Where to begin to count: by the flow's hash, so that equals get equal parts. (Its highest bit is set.) */
+/* Where to begin to count: by the flow's hash, so that equals get equal parts. Mixed once more: in its highest bits
+ * clients of neighbouring addresses lie too even or too close, by the seed. */
 static __always_inline __u32 turn_of(__u64 hash, __u32 n)
 {
-	return (hash << 1 >> 32) * (n < WEIR_POOL_BACKENDS ? n : WEIR_POOL_BACKENDS) >> 32;
+	return (weir_hash_word(hash, 0) >> 32) * (n < WEIR_POOL_BACKENDS ? n : WEIR_POOL_BACKENDS) >> 32;
 }
 
 /* The least loaded of up to 64: its place. */

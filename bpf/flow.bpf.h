@@ -29,10 +29,10 @@ static __always_inline __u64 flow_hash(const struct weir_addr *client, __be16 po
 	return tuple_hash(cfg.flow_seed, client, port, p) | 1ULL << 63;
 }
 
-/* For consistent hashing: the same on each edge host, and after each load. */
+/* For consistent hashing: the same on each edge host, and after each load. (See turn_of() for the last step.) */
 static __always_inline __u64 spread_hash(const struct weir_addr *client, __be16 port, const struct weir_pkt *p)
 {
-	return tuple_hash(0, client, port, p);
+	return weir_hash_word(tuple_hash(0, client, port, p), 0);
 }
 
 static __always_inline __u32 tick_now(struct weir_work *w)

@@ -66,10 +66,11 @@ pools_yaml()
 	EOF
 }
 
-# A field of a backend as `backend show` has it, as JSON.
-field() # POOL NAME FIELD
+# Fields of a backend as `backend show` has them, as JSON but for strings.
+field() # POOL NAME FIELD...
 {
-	of_json "d['backends'][0]['$3'] if len(d['backends']) == 1 else 'backends: %d' % len(d['backends'])" \
+	of_json "(' '.join(v if isinstance(v, str) else json.dumps(v) for v in map(d['backends'][0].get, '${*:3}'.split()))
+		if len(d['backends']) == 1 else 'backends: %d' % len(d['backends']))" \
 		weir backend show -p "$1" "$2" --json
 }
 
@@ -152,7 +153,7 @@ status 1"
 
 tap_is "set changes the capacity, and says from what" "$(say backend set -p web b1 --capacity 300)" \
 	"web/b1: capacity 300, was 100"
-tap_is "  it is so" "$(field web b1 capacity) $(field web b1 by_hand)" "300 true"
+tap_is "  it is so" "$(field web b1 capacity by_hand)" "300 true"
 tap_is "  and again changes nothing, and succeeds" "$(say backend set -p web b1 --capacity 300)" \
 	"web/b1: unchanged: capacity 300, no backup"
 tap_is "set makes a backup, and no backup" \
@@ -176,7 +177,7 @@ web/b2: already disabled
 web/b2: up, was disabled
 web/b2: already up"
 weir -q backend drain -p web b2 >/dev/null
-tap_is "draining is a state" "$(field web b2 state) $(field web b2 admin)" "draining drain"
+tap_is "draining is a state" "$(field web b2 state admin)" "draining drain"
 tap_ok "drain --wait of an empty one ends at once" timeout 5 nsenter --net=/run/netns/server "$WEIR" \
 	backend drain -p web b2 --wait
 tap_is "  with a document" "$(of_json "[d['result'], d['connections']]" weir backend drain -p web b2 --wait=1s --json)" \
@@ -187,7 +188,7 @@ weir -q backend enable -p web b2 >/dev/null
 
 tap_is "add adds" "$(say backend add -p dns n3 10.8.0.13 --capacity 20)" "dns/n3: added: 10.8.0.13, tunnel, capacity 20"
 tap_is "  with the pool's delivery, and the near end of the tunnel" \
-	"$(field dns n3 via) $(field dns n3 source) $(field dns n3 state) $(field dns n3 by_hand)" "tunnel 10.8.0.1 up true"
+	"$(field dns n3 via source state by_hand)" "tunnel 10.8.0.1 up true"
 tap_is "add of IPv6, over L2, as backup" "$(say backend add -p dns n4 fd08::11 --delivery l2 --backup)" \
 	"dns/n4: added: fd08::11, l2, capacity 100, backup"
 tap_is "a name that is there is refused" "$(complain backend add -p dns n3 10.8.0.14)" \
@@ -243,11 +244,9 @@ tap_is "what was refused left nothing behind" "$(of_json "len(d['backends'])" we
 
 fill()
 {
-	local i
-
-	for ((i = 0; i < $1; i++)); do
-		weir -q backend add -p quic "x$i" "10.9.$((i / 200)).$((1 + i % 200))" --quic-id $((3 + i)) >/dev/null || return
-	done
+	lab_in server bash -c 'for ((i = 0; i < $1; i++)); do
+		"$2" -q backend add -p quic "x$i" "10.9.0.$((1 + i))" --quic-id $((3 + i)) >/dev/null || exit
+	done' - "$1" "$WEIR"
 }
 tap_ok "a pool takes 64 backends" fill 62
 tap_is "  all are there" "$(of_json "len(d['backends'])" weir backend show -p quic --json)" 64
@@ -260,7 +259,7 @@ tap_is "  without a trace" "$(complain backend show -p dns n4)" \
 	"weir: backend show: no backend 'n4' in pool dns
 status 1"
 tap_is "del takes out what is configured" "$(say backend del -p web b3)" "web/b3: removed"
-tap_is "  which is remembered" "$(field web b3 state) $(field web b3 removed) $(field web b3 address)" "removed true null"
+tap_is "  which is remembered" "$(field web b3 state removed address)" "removed true null"
 tap_is "  but takes no other command" "$(complain backend enable -p web b3)" \
 	"weir: backend enable: pool web has no backend 'b3'; it has: b1, b2, b4
 status 1"
@@ -354,16 +353,13 @@ at_once()
 tap_ok "services added at once" at_once
 tap_is "  are all there" "$(of_json "sorted(s['name'] for s in d['services'] if s['name'].startswith('at'))" weir service show --json)" \
 	"[$(printf '"at%s", ' "${MANY[@]}" | sed 's/, $//')]"
-for i in 1 2 3 4; do
-	weir -q service del at$i >/dev/null
-done
 
 ### Drift and reload
 
 tap_like "status counts what was changed by hand, and warns" "$(weir status 2>&1 >/dev/null)" \
 	'weir: warning: [0-9]+ changes by hand: `weir reload --dry-run` tells which, `weir reload` goes back'
 weir reload -c $YAML --dry-run --json >dry 2>/dev/null
-tap_is "a dry reload names pools and backends by hand" "$(of_json "[b for b in d['by_hand'] if 'quic/x' not in b]" cat dry)" \
+tap_is "a dry reload names pools and backends by hand" "$(of_json "[b for b in d['by_hand'] if 'quic/x' not in b and b[:2] != 'at']" cat dry)" \
 	'["web2 was added by hand", "quic was removed by hand", "web was changed by hand", "web/b1 was changed by hand", "web/b2 was changed by hand", "web/b3 was changed by hand", "web/b4 was added by hand", "dns was changed by hand", "dns/n2 was changed by hand", "dns/n3 was added by hand", "keys/k0 was removed by hand", "keys/k5 was added by hand", "quic/q2 was added by hand"]'
 tap_is "  and what it would change" \
 	"$(of_json "[c for c in d['changes'] if 'backend n' in c or 'keys' in c]" cat dry)" \
@@ -457,10 +453,11 @@ if ! hold 9; then
 fi
 tap_is "nine connections are spread by capacity" "$(grep -c 10.8.0.11 hold.log) $(grep -c 10.8.0.12 hold.log)" "3 6"
 tap_ok "  and counted" lab_wait_for 5 is_field web b2 active 6
-tap_is "  so that the load is even" "$(field web b1 active) $(field web b1 load) $(field web b2 load)" "3 1.0 1.0"
-tap_ok "  packets and bytes are counted, too" [ "$(field web b1 packets)" -ge 6 -a "$(field web b1 bytes)" -gt 300 ]
+tap_is "  so that the load is even" "$(field web b1 active load) $(field web b2 load)" "3 1.0 1.0"
+read -r packets bytes < <(field web b1 packets bytes)
+tap_ok "  packets and bytes are counted, too" [ "$packets" -ge 6 -a "$bytes" -gt 300 ]
 tap_is "stats has the same packets" "$(of_json "[b['packets'] for b in d['backends'] if b['pool'] == 'web' and b['name'] == 'b1'][0]" \
-	weir stats --json)" "$(field web b1 packets)"
+	weir stats --json)" "$packets"
 
 # Documents of `flow show --json` as a list.
 flows() # EXPRESSION FILTER...
