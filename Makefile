@@ -50,7 +50,7 @@ HELPER_SRCS := $(filter-out %.bpf.c tests/bpf/verifier_stats.c $(addsuffix .c,$(
 
 ### Flags
 
-PKGS := libxdp libbpf libcyaml yaml-0.1 jansson zlib libsystemd libcurl
+PKGS := libxdp libbpf libcyaml yaml-0.1 jansson zlib libsystemd libcurl libmicrohttpd libcap ncursesw
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 INCLUDES := -Iinclude -Iuser -I$B/bpf
@@ -106,7 +106,7 @@ ifeq ($(origin TESTS),file)
 test-programs: $(BENCHES:%=$B/bench/%)
 endif
 
-demo: deps ## a real memcached behind a veth "NIC": hits, misses, counters, speed-up; then steering
+demo: deps ## a real memcached behind a veth "NIC": hits, misses, counters, speed-up; steering; build/demo.svg
 	@$(MAKE) all $(TEST_BPF_OBJS) $(BENCHES:%=$B/bench/%)
 	@scripts/demo
 
@@ -145,19 +145,23 @@ kernels-table: ## write docs/kernels.md from what the last vm-check found
 MAN_PAGES = $(wildcard docs/*.[1-9])
 installed_page = $(SHARE)/man/man$(subst .,,$(suffix $1))/$(notdir $1)
 COMPLETION = scripts/completion/weir.bash
-UNIT = scripts/systemd/weir.service
-INSTALLED_UNIT = $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
+UNITS = $(wildcard scripts/systemd/*)
+UNIT_DIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
+MONITORING = $(wildcard docs/monitoring/*)
 
 install: all ## install under PREFIX (/usr/local)
 	install -D -m 755 $B/weir $(DESTDIR)$(PREFIX)/bin/weir
 	$(foreach p,$(MAN_PAGES),install -D -m 644 $p $(call installed_page,$p) &&) true
 	$(if $(COMPLETION),install -D -m 644 $(COMPLETION) $(SHARE)/bash-completion/completions/weir)
-	mkdir -p $(dir $(INSTALLED_UNIT))
-	sed 's|/usr/local/bin/weir|$(PREFIX)/bin/weir|' $(UNIT) >$(INSTALLED_UNIT) && chmod 644 $(INSTALLED_UNIT)
+	install -D -m 644 -t $(SHARE)/weir/monitoring $(MONITORING)
+	install -D -m 644 -t $(UNIT_DIR) $(UNITS)
+	sed -i 's|/usr/local/bin/weir|$(PREFIX)/bin/weir|' $(UNIT_DIR)/weir.service
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/weir $(SHARE)/bash-completion/completions/weir $(INSTALLED_UNIT)
+	rm -f $(DESTDIR)$(PREFIX)/bin/weir $(SHARE)/bash-completion/completions/weir
+	rm -f $(addprefix $(UNIT_DIR)/,$(notdir $(UNITS)))
 	rm -f $(foreach p,$(MAN_PAGES),$(call installed_page,$p))
+	rm -f $(addprefix $(SHARE)/weir/monitoring/,$(notdir $(MONITORING)))
 
 clean: ## remove build/
 	rm -rf $B

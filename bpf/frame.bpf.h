@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Places in a frame that the verifier knows to be inside it. */
+/* Places in a frame that the verifier knows to be inside it. XDP and tc share it, as parse.bpf.h. */
 #ifndef WEIR_FRAME_BPF_H
 #define WEIR_FRAME_BPF_H
 
@@ -9,7 +9,7 @@
 
 /* The frame is at least `need` bytes long from `off`, an offset that the verifier knows nothing of: the
  * place, or NULL. */
-static __always_inline void *frame_at(struct xdp_md *ctx, __u32 off, __u32 need)
+static __always_inline void *frame_at(PKT_CTX *ctx, __u32 off, __u32 need)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 

@@ -11,6 +11,7 @@
 
 #include "common.bpf.h"
 #include "weir/abi.h"
+#include "weir/latency.h"
 #include "weir/steer.h"
 
 /* Fixed before load: the verifier removes what a configuration does not need. */
@@ -90,6 +91,36 @@ struct {
 	__type(key, __u32);
 	__type(value, struct weir_count);
 } stats SEC(".maps");
+
+/* ---- latency ---- */
+
+/* By service and path. Written here, summed by the control plane. One element where latencies are not counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_histogram);
+} latency SEC(".maps");
+
+/* By backend. Written here, atomically; read by the control plane (mapped). (Per CPU it would take 14 MB of each;
+ * a flow gives a sample now and then, so CPUs do not meet in it.) One element where no service has a pool. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_histogram);
+} backend_latency SEC(".maps");
+
+/* Written here; read by the control plane (mapped). Size at load. Full, or two flows of one element: the later one
+ * is not measured. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_flow_rec);
+} flow_recs SEC(".maps");
 
 /* ---- steering ---- */
 

@@ -14,6 +14,7 @@
 #include "frame.bpf.h"
 #include "hop.bpf.h"
 #include "icmp.bpf.h"
+#include "latency.bpf.h"
 #include "place.bpf.h"
 #include "reply.bpf.h"
 
@@ -223,15 +224,25 @@ static __always_inline struct weir_nat_back *known_as(const struct weir_addr *ad
 	return bpf_map_lookup_elem(&nat_back, &key);
 }
 
+/* The flow that a backend's packet is of. One client's to each shard are told apart: see steer_place(). */
+static __always_inline __u64 back_hash(struct weir_pkt *p, const struct weir_nat_back *back)
+{
+	const volatile struct weir_service *s = service_at(back->svc);
+
+	p->salt = back->salt;
+	if (p->proto == IPPROTO_UDP && (s->shard_bits | s->migrate))
+		p->salt += back->backend / WEIR_POOL_BACKENDS;
+	return flow_hash(&p->daddr, p->dport, p);
+}
+
 /* The backend's end of a connection counts, too. */
-static __always_inline void backend_flow(struct weir_pkt *p, struct weir_work *w, const struct weir_nat_back *back)
+static __always_inline void backend_flow(const struct weir_pkt *p, struct weir_work *w, const struct weir_nat_back *back,
+					 __u64 hash)
 {
 	__u32 state, tick = tick_now(w);
 	struct flow_ref r;
-	__u64 hash, *word, old;
+	__u64 *word, old;
 
-	p->salt = back->salt;
-	hash = flow_hash(&p->daddr, p->dport, p);
 	r = flow_find(hash, false);
 	word = r.at ? flow_at(r) : NULL;
 	old = word ? flow_read(word, hash) : 0;
@@ -326,8 +337,15 @@ __noinline int nat_return(struct xdp_md *ctx, struct weir_pkt *p)
 			return answer_icmp(ctx, p, ICMP_OUT_TTL, 0);
 		return answer_icmp(ctx, p, ICMP_OUT_TOO_BIG, f->mtu_result);
 	}
-	if (!icmp && !(p->flags & PKT_LATER))
-		backend_flow(p, w, back);
+	if (!icmp && !(p->flags & PKT_LATER)) {
+		__u64 hash = back_hash(p, back);
+
+		if (cfg.latency)
+			rec_fetch(hash);
+		backend_flow(p, w, back, hash);
+		if (cfg.latency && !(p->flags & PKT_FRAGMENT))
+			measure_server(ctx, p, w, hash, who_of(back->svc, back->backend));
+	}
 	if ((p->flags & (PKT_FRAGMENT | PKT_LATER)) == PKT_FRAGMENT)
 		frag_keep_port(ctx, p, tick_now(w));
 	if (p->proto == IPPROTO_UDP && service_at(back->svc)->flags & WEIR_SVC_CACHE)

@@ -24,6 +24,11 @@
 #define PKT_LATER    (1 << 2) /* a fragment without the L4 header */
 #define PKT_NO_CSUM  (1 << 3) /* UDP checksum 0 */
 
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
 #define L4_OFF_MAX 16384 /* far beyond any single-buffer frame; bounds offsets for the verifier */
 
 struct weir_pkt {

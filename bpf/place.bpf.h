@@ -8,11 +8,6 @@
 
 #include "choose.bpf.h"
 
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
-
 /* What place_flow() returns instead of a backend. */
 #define PLACE_NONE  WEIR_BACKEND_NONE
 #define PLACE_RESET (WEIR_BACKEND_NONE - 1) /* the flow's backend is gone: the client is to know */

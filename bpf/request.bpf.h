@@ -57,6 +57,10 @@ struct weir_work {
 	__u32 pad;
 	__u64 now_ns;		  /* the coarse clock, */
 	__u64 now_jiffies;	  /* and the tick at which it was read */
+	__u64 hit_jiffies;	  /* the tick whose first packet was timed, */
+	__u64 hit_ns;		  /* and since when this packet is; 0: it is not */
+	__u32 begun_at;		  /* how many samples were begun in this tick, */
+	__u32 begun;		  /* see may_begin() */
 	__u64 word;		  /* the index word of the slot that answers */
 	struct weir_reply reply;  /* rendered by render() */
 	struct weir_pkt quote;	  /* what an ICMP error is about: see parse_quote() */

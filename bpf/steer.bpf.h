@@ -9,6 +9,7 @@
 #include "classify.bpf.h"
 #include "deliver.bpf.h"
 #include "frag.bpf.h"
+#include "latency_client.bpf.h"
 #include "observe.bpf.h"
 #include "place.bpf.h"
 
@@ -228,6 +229,8 @@ static __always_inline __u32 steer_place(struct xdp_md *ctx, struct weir_pkt *p,
 			p->salt += *pool;
 	}
 	*hash = flow_hash(&p->saddr, p->sport, p);
+	if (cfg.latency)
+		rec_fetch(*hash);
 	if (s->quic_len && p->proto == IPPROTO_UDP && !(p->flags & PKT_FRAGMENT)) {
 		backend = quic_backend(ctx, p, svc);
 		if (backend != WEIR_BACKEND_NONE) {
@@ -317,6 +320,8 @@ static __always_inline int steer(struct xdp_md *ctx, struct weir_pkt *p, __u32 *
 			return fail(ctx, p, backend, pool);
 		if (p->flags & PKT_FRAGMENT)
 			frag_keep(ctx, p, backend, tick);
+		else if (cfg.latency)
+			measure_client(ctx, p, w, hash, who_of(*svc, backend) | will_reply(w, reason));
 	}
 	return deliver(ctx, p, backend, hash, tick, as, action);
 }

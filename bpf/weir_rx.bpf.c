@@ -9,6 +9,7 @@
 #define PKT_LOAD     bpf_xdp_load_bytes
 #include "maps.bpf.h"
 #include "classify.bpf.h"
+#include "latency_client.bpf.h"
 #include "observe.bpf.h"
 #include "rewrite.bpf.h"
 #include "steer.bpf.h"
@@ -102,8 +103,11 @@ static __always_inline int answer(struct xdp_md *ctx, const struct weir_pkt *p, 
 		r = answer_words(w, s, &reply);
 	if (r == WEIR_NEXT)
 		r = rewrite(ctx, p, svc, w, s, &reply);
-	if (r == WEIR_R_HIT)
-		count_hit(s);
+	if (r != WEIR_R_HIT)
+		return r;
+	count_hit(s);
+	if (cfg.latency)
+		hit_end(w, svc);
 	return r;
 }
 
@@ -111,14 +115,20 @@ static __always_inline int answer(struct xdp_md *ctx, const struct weir_pkt *p, 
 static __always_inline int serve(struct xdp_md *ctx, struct weir_pkt *p, __u32 *svc, bool steer)
 {
 	int refuse = WEIR_NEXT, r;
-	struct weir_work *w;
+	struct weir_work *w = NULL;
 
+	if (cfg.latency) {
+		w = work_area();
+		if (w)
+			hit_begin(w);
+	}
 	r = parse(ctx, p);
 	if (r == WEIR_NEXT)
 		r = classify(p, svc, &refuse, steer);
 	if (r != WEIR_NEXT)
 		return r;
-	w = work_area();
+	if (!cfg.latency)
+		w = work_area();
 	if (!w)
 		return WEIR_R_MISS;
 	if (steer && !(service_at(*svc)->flags & WEIR_SVC_CACHE))
@@ -138,13 +148,17 @@ static __always_inline int serve(struct xdp_md *ctx, struct weir_pkt *p, __u32 *
 	return r;
 }
 
-/* UDP to a service of TCP is left over. */
-static __always_inline int leave(__u32 svc, int reason, __u32 len)
+/* UDP to a service of TCP is left over. action: that of a packet that is sent on, or -1. */
+static __always_inline int leave(struct xdp_md *ctx, struct weir_pkt *p, __u32 svc, int reason, int action)
 {
 	if (reason == WEIR_NEXT)
 		reason = WEIR_R_OTHER;
-	observe(svc, reason, len);
-	return xdp_action(reason);
+	observe(svc, reason, p->len);
+	if (action < 0)
+		action = xdp_action(reason);
+	if (cfg.latency && svc < WEIR_SERVICES_MAX && action == XDP_PASS)
+		local_packet(ctx, p, svc, reason);
+	return action;
 }
 
 SEC("xdp")
@@ -154,7 +168,7 @@ int weir_rx(struct xdp_md *ctx)
 	__u32 svc = WEIR_SVC_NONE;
 	int reason = serve(ctx, &p, &svc, false);
 
-	return leave(svc, reason, p.len);
+	return leave(ctx, &p, svc, reason, -1);
 }
 
 SEC("xdp")
@@ -162,11 +176,10 @@ int weir_rx_steer(struct xdp_md *ctx)
 {
 	struct weir_pkt p = {};
 	__u32 svc = WEIR_SVC_NONE;
-	int action = -1, reason = serve(ctx, &p, &svc, true), otherwise;
+	int action = -1, reason = serve(ctx, &p, &svc, true);
 
 	reason = steer(ctx, &p, &svc, reason, &action);
-	otherwise = leave(svc, reason, p.len);
-	return action >= 0 ? action : otherwise;
+	return leave(ctx, &p, svc, reason, action);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,32 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * The loop. It holds no lock: commands take that. Each second it looks whether what it has mapped is still
- * what is loaded, and opens it again if not. A reload runs in a child, so that neither the lease nor a
- * check waits for the lock, or for the verifier.
+ * what is loaded, and opens it again if not. What needs privileges the loader does, see agent_loader.h, so that
+ * neither the lease nor a check waits for the lock, or for the verifier.
  */
 #include "agent.h"
 
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "check.h"
-#include "dataplane.h"
+#include "agent_config.h"
+#include "agent_http.h"
+#include "agent_loader.h"
+#include "agent_slow.h"
+#include "agent_traffic.h"
+#include "caps.h"
 #include "flows.h"
 #include "journal.h"
 #include "out.h"
 
 #define SECOND_NS	1000000000ULL
-#define LEASE_NS	(3 * SECOND_NS)
 #define SWEEP_US	4000000 /* the whole table in this time, */
 #define SWEEP_BUCKETS	(1 << 14) /* in steps of no more than 1 MiB of it */
 #define SWEEP_STEPS	4 /* and no fewer than these */
@@ -50,7 +54,6 @@ struct agent {
 	const struct pools_mem *m;
 	__u32 generation; /* that the configuration was read for */
 	struct config *config;
-	int open_error; /* the last that was said */
 
 	sd_event_source *sweep;
 	__u32 sweep_at, sweep_step;
@@ -61,8 +64,12 @@ struct agent {
 	int udp4, udp6;
 	__u8 resolve_in[WEIR_BACKENDS_MAX]; /* seconds until its next hop is resolved again */
 
-	pid_t reload; /* the child that does it */
-	bool reload_again;
+	struct agent_view view; /* what the parts that only look are shown */
+	struct traffic *traffic;
+	struct slow *slow;
+	struct agent_http *http; /* NULL: none */
+	struct loader *loader;
+	bool loader_gone;
 	char status[160];
 };
 
@@ -79,6 +86,12 @@ static const char *loaded_path(const struct agent *a)
 	return path;
 }
 
+static bool same_http(const struct config *x, const struct config *y)
+{
+	return !memcmp(&x->http.addr, &y->http.addr, sizeof(x->http.addr)) && x->http.port == y->http.port &&
+	       x->http.family == y->http.family;
+}
+
 /* For the checks. A file that has become faulty since leaves them as they are. */
 static void read_config(struct agent *a)
 {
@@ -87,56 +100,18 @@ static void read_config(struct agent *a)
 
 	if (path != a->path)
 		say(LOG_WARNING, "loaded from %s, not from %s: health checks are as in the former", path, a->path);
-	if (config_load(&c, path, stderr)) {
+	if (agent_config_load(&c, path)) {
 		say(LOG_ERR, "%s cannot be used: health checks stay as they were", path);
 		return;
 	}
+	if (!same_http(c, a->config) && !a->o->http)
+		say(LOG_NOTICE, "agent.http changed: that takes effect when the agent is started again");
 	config_free(a->config);
 	a->config = c;
+	a->view.config = c;
+	malloc_trim(0); /* a file takes many times its size while it is read */
 	if (a->probes)
 		probes_avoid(a->probes, c);
-}
-
-static const struct config_pool *configured_pool(const struct agent *a, const char *name)
-{
-	for (unsigned i = 0; a->config && i < a->config->npools; i++) {
-		if (!strncmp(a->config->pools[i].name, name, WEIR_NAME_MAX))
-			return &a->config->pools[i];
-	}
-	return NULL;
-}
-
-static bool uses(const struct config_service *s, int pool)
-{
-	return s->pool == pool || s->migrate_pool == pool || s->fallback == pool;
-}
-
-/* The port of the first address of a service that uses the pool. */
-static __be16 service_port(const struct config *c, const struct config_pool *pool)
-{
-	for (unsigned i = 0; i < c->nservices; i++) {
-		if (uses(&c->services[i], pool - c->pools) && c->services[i].nvips)
-			return c->services[i].vips[0].port;
-	}
-	return 0;
-}
-
-/* Of each family the first address that clients connect to and the pool serves; how many these are. */
-static unsigned probed_vips(const struct config *c, const struct config_pool *pool, struct config_vip *vips)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < c->nservices; i++) {
-		const struct config_service *s = &c->services[i];
-
-		if (!(s->flags & WEIR_SVC_TCP) || !uses(s, pool - c->pools))
-			continue;
-		for (unsigned v = 0; v < s->nvips && n < CHECK_PROBES_MAX; v++) {
-			if (!n || vips[0].family != s->vips[v].family)
-				vips[n++] = s->vips[v];
-		}
-	}
-	return n;
 }
 
 /* ---- health ----------------------------------------------------------------------------------- */
@@ -166,7 +141,11 @@ static void on_result(const struct check_target *t, const char *why, __u64 laten
 	else
 		b->checks_ok++;
 	pools_health(a->m, t->backend, b->health, why);
-	if (latency_ns)
+	if (*why)
+		a->view.metrics.checks_failed++;
+	else
+		a->view.metrics.checks_ok++;
+	if (latency_ns && !traffic_measured(a->traffic, pools_of(a->m, t->backend)))
 		pools_latency(a->m, t->backend, latency_ns);
 }
 
@@ -184,7 +163,7 @@ static void on_changed(const struct check_target *t, __u32 health, const char *w
 		return;
 	pools_health(a->m, t->backend, health, why);
 	say(health == WEIR_HEALTH_DOWN ? LOG_WARNING : LOG_NOTICE, "%s", line);
-	if (out_json)
+	if (out_json && can_write(STDOUT_FILENO)) /* the loop waits for nobody who reads */
 		print_change(t, health, why);
 }
 
@@ -217,7 +196,7 @@ static void add_probes(struct agent *a, const struct config_pool *pool, struct c
 
 	if (b->via == WEIR_VIA_NAT || pool->check.through != THROUGH_DELIVERY)
 		return;
-	t->nprobes = probed_vips(a->config, pool, vips);
+	t->nprobes = pool_probed_vips(a->config, pool, vips);
 	for (unsigned i = 0; i < t->nprobes; i++)
 		t->probes[i] = (struct probe_ask){ vips[i], b->via, b->family, b->addr, b->source };
 	t->probes_only = t->nprobes && pool->check.kind == CHECK_TCP && !pool->check.port && !b->port;
@@ -235,7 +214,7 @@ static void check_backend(struct agent *a, const struct config_pool *pool, unsig
 		.how = &pool->check,
 	};
 
-	t.at.port = pool->check.port ?: b->port ?: service_port(a->config, pool);
+	t.at.port = pool->check.port ?: b->port ?: pool_service_port(a->config, pool);
 	snprintf(t.pool, sizeof(t.pool), "%s", pool->name);
 	snprintf(t.name, sizeof(t.name), "%.31s", a->m->backend_ctl[backend].name);
 	add_probes(a, pool, &t);
@@ -262,7 +241,7 @@ static void follow_backends(struct agent *a)
 
 		if (!*a->m->pool_ctl[p].name)
 			continue;
-		pool = configured_pool(a, a->m->pool_ctl[p].name);
+		pool = configured_pool(a->config, a->m->pool_ctl[p].name);
 		for (int b = pools_next(a->m, p, -1); pool && b >= 0; b = pools_next(a->m, p, b)) {
 			if (pool->check.kind != CHECK_NONE)
 				check_backend(a, pool, b);
@@ -307,7 +286,7 @@ static void resolve_neighbours(struct agent *a)
 	for (unsigned p = 0; p < WEIR_POOLS_MAX; p++) {
 		const char *name = a->m->pool_ctl[p].name;
 
-		if (!*name || is_resolved(configured_pool(a, name)))
+		if (!*name || is_resolved(configured_pool(a->config, name)))
 			continue;
 		for (int b = pools_next(a->m, p, -1); b >= 0; b = pools_next(a->m, p, b))
 			resolve(a, b);
@@ -327,6 +306,8 @@ static int on_sweep(sd_event_source *s, uint64_t usec, void *arg)
 	a->sweep_at += a->sweep_step;
 	if (a->sweep_at >= a->ctl->flow_buckets) {
 		a->sweep_at = 0;
+		a->view.swept = a->swept;
+		a->view.metrics.flows = &a->view.swept;
 		memset(&a->swept, 0, sizeof(a->swept));
 	}
 	steps = (a->ctl->flow_buckets + a->sweep_step - 1) / a->sweep_step;
@@ -364,17 +345,14 @@ static void recount(struct agent *a)
 
 static void let_go(struct agent *a)
 {
+	a->view.dp = NULL;
+	a->view.metrics.flows = NULL;
+	a->view.constants = NULL;
 	dp_close(a->dp);
 	a->dp = NULL;
 	a->ctl = NULL;
 	a->m = NULL;
 	sd_event_source_set_enabled(a->sweep, SD_EVENT_OFF);
-}
-
-static void extend_lease(struct agent *a)
-{
-	__atomic_store_n(&a->ctl->lease_deadline_ns, monotonic_ns() + LEASE_NS, __ATOMIC_RELAXED);
-	a->ctl->agent_ns = monotonic_ns();
 }
 
 /* 0, or -errno, told once. */
@@ -384,18 +362,22 @@ static int take_up(struct agent *a)
 
 	if (err) {
 		a->dp = NULL;
-		if (err != a->open_error)
+		if (err != a->view.open_error)
 			say(LOG_WARNING, "waiting: %s", dp_error());
-		a->open_error = err;
+		a->view.open_error = err;
+		snprintf(a->view.open_words, sizeof(a->view.open_words), "%s", dp_error());
 		return err;
 	}
-	a->open_error = 0;
+	a->view.open_error = 0;
+	a->view.dp = a->dp;
 	a->ctl = dp_ctl(a->dp);
 	a->m = dp_pools(a->dp);
 	a->generation = 0;
 	memset(a->resolve_in, 0, sizeof(a->resolve_in));
+	traffic_begin(a->traffic);
+	slow_begin(a->slow);
 	start_sweep(a);
-	extend_lease(a);
+	agent_extend_lease(a->ctl);
 	return 0;
 }
 
@@ -413,6 +395,8 @@ static void follow_dataplane(struct agent *a)
 	if (a->generation == a->ctl->generation)
 		return;
 	a->generation = a->ctl->generation;
+	a->view.constants = NULL;
+	loader_ask(a->loader, LOADER_CONSTANTS);
 	read_config(a);
 	say(LOG_INFO, "at work on %.255s, generation %u", a->ctl->config, a->generation);
 }
@@ -451,13 +435,15 @@ static void each_second(struct agent *a)
 	follow_dataplane(a);
 	follow_backends(a);
 	if (a->dp) {
-		extend_lease(a);
+		agent_extend_lease(a->ctl);
 		resolve_neighbours(a);
 		if (++a->ticks % RECOUNT_S == 0) {
 			pools_sources(a->m);
 			recount(a);
 		}
+		traffic_look(a->traffic, a->m);
 		pools_fade(a->m, monotonic_ns());
+		a->view.metrics.slow_flows += slow_look(a->slow, a->dp, a->config->slow_ns);
 	}
 	tell_status(a);
 }
@@ -471,65 +457,51 @@ static int on_second(sd_event_source *s, uint64_t usec, void *arg)
 
 /* ---- reload ----------------------------------------------------------------------------------- */
 
-/* In the child, which is no agent: should that die, the next one need not wait for this. */
-static int reload(const struct agent *a)
-{
-	struct config *c;
-
-	close(a->lock);
-	if (config_load(&c, a->path, stderr)) {
-		say(LOG_ERR, "reload: %s cannot be used; nothing was changed", a->path);
-		return EXIT_FAILED;
-	}
-	if (dp_reload(c)) {
-		say(LOG_ERR, "reload: %s", dp_error());
-		return EXIT_FAILED;
-	}
-	say(LOG_NOTICE, "reloaded from %s", a->path);
-	return EXIT_OK;
-}
-
-static int on_reloaded(sd_event_source *s, const siginfo_t *si, void *arg);
-
-static int start_reload(struct agent *a)
-{
-	int err;
-
-	if (a->reload) {
-		a->reload_again = true;
-		return 0;
-	}
-	a->reload_again = false;
-	a->reload = fork();
-	if (!a->reload)
-		_exit(reload(a));
-	err = a->reload < 0 ? -errno : sd_event_add_child(a->event, NULL, a->reload, WEXITED, on_reloaded, a);
-	if (err >= 0) {
-		sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%llu", monotonic_ns() / 1000);
-		return 0;
-	}
-	say(LOG_ERR, "reload: %s", strerror(-err));
-	if (a->reload > 0)
-		waitpid(a->reload, NULL, 0);
-	a->reload = 0;
-	return 0;
-}
-
-static int on_reloaded(sd_event_source *s, const siginfo_t *si, void *arg)
+static void on_reloaded(int status, void *arg)
 {
 	struct agent *a = arg;
 
-	a->reload = 0;
-	if (si->si_code != CLD_EXITED)
-		say(LOG_ERR, "reload: ended by signal %d", si->si_status);
-	sd_notify(false, "READY=1");
+	if (status < 0)
+		say(LOG_ERR, "reload: ended by signal %d", -status);
+	if (status)
+		a->view.metrics.reload_failures++;
+	else
+		a->view.metrics.reloads++;
+	if (!loader_busy(a->loader, LOADER_RELOAD))
+		sd_notify(false, "READY=1");
 	each_second(a);
-	return a->reload_again ? start_reload(a) : 0;
+}
+
+static void on_constants(const struct weir_config *cfg, void *arg)
+{
+	struct agent *a = arg;
+
+	/* Those of a reload that came meanwhile are asked for again. */
+	if (a->dp && a->generation == a->ctl->generation)
+		a->view.constants = cfg;
+}
+
+static void on_loader_gone(void *arg)
+{
+	struct agent *a = arg;
+
+	a->loader_gone = true;
+	say(LOG_ERR, "the loader, which reloads, is gone: start the agent again to be able to reload");
+	sd_notify(false, "READY=1");
 }
 
 static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
-	return start_reload(arg);
+	struct agent *a = arg;
+
+	if (a->loader_gone) {
+		say(LOG_ERR, "reload: the loader is gone: start the agent again");
+		a->view.metrics.reload_failures++;
+		return 0;
+	}
+	sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%llu", monotonic_ns() / 1000);
+	loader_ask(a->loader, LOADER_RELOAD);
+	return 0;
 }
 
 /* ---- beginning and end ------------------------------------------------------------------------ */
@@ -595,6 +567,7 @@ static unsigned checks_at_once(void)
 static int set_up(struct agent *a)
 {
 	static const struct check_ops ops = { on_result, on_changed };
+	static const struct loader_ops loader_ops = { on_reloaded, on_constants, on_loader_gone };
 	int err = sd_event_new(&a->event);
 
 	a->udp4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -615,14 +588,17 @@ static int set_up(struct agent *a)
 		err = sd_event_set_watchdog(a->event, true);
 	if (err >= 0)
 		err = checks_new(&a->checks, a->event, checks_at_once(), &ops, a);
+	if (err >= 0)
+		err = loader_attach(a->loader, a->event, &loader_ops, a);
+	if (err >= 0 && a->http)
+		err = agent_http_start(a->http, a->event, &a->view);
 	return err < 0 ? err : 0;
 }
 
 /* The data plane goes on without us: no lease may end it. */
 static void leave(struct agent *a, bool clean)
 {
-	if (a->reload > 0)
-		waitpid(a->reload, NULL, 0);
+	loader_wait(a->loader);
 	checks_free(a->checks);
 	a->checks = NULL;
 	probes_free(a->probes);
@@ -641,6 +617,10 @@ static void clean_up(struct agent *a)
 {
 	checks_free(a->checks);
 	probes_free(a->probes);
+	agent_http_free(a->http);
+	loader_free(a->loader);
+	traffic_free(a->traffic);
+	slow_free(a->slow);
 	sd_event_source_unref(a->sweep);
 	sd_event_unref(a->event);
 	if (a->udp4 >= 0)
@@ -654,14 +634,14 @@ static void clean_up(struct agent *a)
 	free(a);
 }
 
-static int unload(void)
+/* For reloads and unloads there is the loader. Probes may need raw sockets at any time. */
+static void drop_privileges(void)
 {
-	int err = dp_unload();
+	static const cap_value_t keep[] = { CAP_NET_RAW };
+	int err = caps_keep(keep, 1);
 
-	if (err && err != -ENOENT)
-		return fail(exit_of(err), "run: %s", dp_error());
-	say(LOG_NOTICE, "unloaded");
-	return EXIT_OK;
+	if (err)
+		say(LOG_WARNING, "capabilities cannot be given up: %s", strerror(-err));
 }
 
 static int run(struct agent *a)
@@ -670,17 +650,38 @@ static int run(struct agent *a)
 
 	if (status)
 		return status;
-	err = set_up(a);
+	err = loader_start(&a->loader, a->path);
+	if (!err)
+		err = set_up(a);
 	if (err)
 		return fail(EXIT_FAILED, "run: %s", strerror(-err));
+	drop_privileges();
 	each_second(a);
+	if (a->http)
+		say(LOG_INFO, "HTTP is answered at %s", agent_http_where(a->http));
 	sd_notify(false, "READY=1");
 	err = sd_event_loop(a->event);
 	sd_notify(false, "STOPPING=1\nSTATUS=");
 	leave(a, err >= 0);
 	if (err < 0)
 		return fail(EXIT_FAILED, "run: %s", strerror(-err));
-	return a->o->unload_on_exit ? unload() : EXIT_OK;
+	return a->o->unload_on_exit ? loader_unload(a->loader) : EXIT_OK;
+}
+
+static int start(struct agent *a)
+{
+	a->lock = dp_agent_lock();
+	hold_signals();
+	a->path = realpath(a->o->path, NULL) ?: strdup(a->o->path);
+	if (a->lock < 0)
+		return fail(exit_of(a->lock), "run: %s", dp_error());
+	if (!a->path || config_load(&a->config, a->path, stderr))
+		return fail(EXIT_FAILED, "run: %s cannot be used; nothing was changed", a->o->path);
+	a->view.config = a->config;
+	if (agent_http_new(&a->http, a->o->http ?: &a->config->http))
+		return EXIT_FAILED;
+	caps_no_new();
+	return run(a);
 }
 
 int agent_run(const struct agent_opts *o)
@@ -691,16 +692,11 @@ int agent_run(const struct agent_opts *o)
 	if (!a)
 		return fail(EXIT_FAILED, "run: out of memory");
 	a->o = o;
-	a->udp4 = a->udp6 = -1;
-	a->lock = dp_agent_lock();
-	hold_signals();
-	a->path = realpath(o->path, NULL) ?: strdup(o->path);
-	if (a->lock < 0)
-		status = fail(exit_of(a->lock), "run: %s", dp_error());
-	else if (!a->path || config_load(&a->config, a->path, stderr))
-		status = fail(EXIT_FAILED, "run: %s cannot be used; nothing was changed", o->path);
-	else
-		status = run(a);
+	a->udp4 = a->udp6 = a->lock = -1;
+	a->view.metrics.up_since = time(NULL);
+	a->traffic = traffic_new();
+	a->slow = slow_new();
+	status = a->traffic && a->slow ? start(a) : fail(EXIT_FAILED, "run: out of memory");
 	clean_up(a);
 	return status;
 }

@@ -24,7 +24,7 @@
 
 /* ---- whose program ---------------------------------------------------------------------------- */
 
-static bool uses_map(int prog_fd, __u32 map_id)
+bool attach_uses_map(int prog_fd, __u32 map_id)
 {
 	__u32 ids[64], len = sizeof(struct bpf_prog_info);
 	struct bpf_prog_info info = { .nr_map_ids = 64, .map_ids = (__u64)(unsigned long)ids };
@@ -41,7 +41,7 @@ static bool uses_map(int prog_fd, __u32 map_id)
 static bool id_uses_map(__u32 prog_id, __u32 map_id)
 {
 	int fd = bpf_prog_get_fd_by_id(prog_id);
-	bool uses = fd >= 0 && uses_map(fd, map_id);
+	bool uses = fd >= 0 && attach_uses_map(fd, map_id);
 
 	if (fd >= 0)
 		close(fd);
@@ -61,12 +61,12 @@ static void find_in(struct xdp_multiprog *mp, __u32 ctl_id, int skip, struct xdp
 	*prog = NULL;
 	if (xdp_multiprog__is_legacy(mp)) {
 		p = xdp_multiprog__main_prog(mp);
-		if (p && !skip && uses_map(xdp_program__fd(p), ctl_id))
+		if (p && !skip && attach_uses_map(xdp_program__fd(p), ctl_id))
 			*prog = p;
 		return;
 	}
 	while ((p = xdp_multiprog__next_prog(p, mp))) {
-		if (uses_map(xdp_program__fd(p), ctl_id) && !skip--) {
+		if (attach_uses_map(xdp_program__fd(p), ctl_id) && !skip--) {
 			*prog = p;
 			return;
 		}
@@ -122,12 +122,30 @@ static struct bpf_tc_hook egress_hook(int ifindex)
 	};
 }
 
-bool attach_egress(int ifindex, __u32 stats_id)
+static bool egress_query(int ifindex, __u32 *prog_id)
 {
 	struct bpf_tc_hook hook = egress_hook(ifindex);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
 
-	return !bpf_tc_query(&hook, &opts) && id_uses_map(opts.prog_id, stats_id);
+	*prog_id = 0;
+	if (bpf_tc_query(&hook, &opts))
+		return false;
+	*prog_id = opts.prog_id;
+	return true;
+}
+
+bool attach_egress(int ifindex, __u32 stats_id)
+{
+	__u32 prog_id;
+
+	return egress_query(ifindex, &prog_id) && id_uses_map(prog_id, stats_id);
+}
+
+bool attach_egress_seen(int ifindex)
+{
+	__u32 prog_id;
+
+	return egress_query(ifindex, &prog_id);
 }
 
 static int add_egress(struct weir_ctl_iface *ci, int prog_fd)
@@ -413,8 +431,6 @@ static int attach_rx(struct maps *m, struct weir_config *cfg, struct weir_ctl_if
 	return 0;
 }
 
-#define XDP_PINS "/sys/fs/bpf/xdp"
-
 /* Ours by its program's pin, or by its link's: libxdp pins the link first, and removes it first. */
 static bool pinned_ours(const char *prog, const char *link, __u32 ctl_id)
 {
@@ -424,7 +440,7 @@ static bool pinned_ours(const char *prog, const char *link, __u32 ctl_id)
 	bool ours;
 
 	if (fd >= 0) {
-		ours = uses_map(fd, ctl_id);
+		ours = attach_uses_map(fd, ctl_id);
 	} else {
 		fd = bpf_obj_get(link);
 		ours = fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) && id_uses_map(info.prog_id, ctl_id);

@@ -9,6 +9,7 @@
 #include "dataplane.h"
 #include "maps.h"
 
+#define XDP_PINS "/sys/fs/bpf/xdp" /* libxdp's */
 #define DISPATCHER_PROGRAMS 10 /* that libxdp's dispatcher holds at most */
 
 /* Our receive program on an interface. */
@@ -20,6 +21,11 @@ struct attached {
 
 /* Finds the program on ifindex that uses the map `ctl_id`. 0 (also when there is none) or -errno. */
 int attach_find(int ifindex, __u32 ctl_id, struct attached *out);
+/* The same of who has no CAP_SYS_ADMIN: sets attached, dispatcher and mode of *st; -EPERM when not even that can be
+ * seen. */
+int attach_seen(const struct weir_ctl_iface *ci, __u32 ctl_id, struct dp_iface_state *st);
+/* A program uses the map of this number. */
+bool attach_uses_map(int prog_fd, __u32 map_id);
 /*
  * Loads the programs for the interface in ci (ifindex, name, mtu; mode 0: native, else generic) with these
  * maps and constants (frags: set as the driver wants it), and attaches them, weir_rx last. Fills ci. What is
@@ -35,6 +41,8 @@ int attach_remove(int ifindex, __u32 ctl_id);
 void attach_remove_orphans(__u32 ctl_id);
 /* The egress program of an interface uses the map stats_id (it has no use for ctl). */
 bool attach_egress(int ifindex, __u32 stats_id);
+/* Some program stands in its place, which nobody else uses. */
+bool attach_egress_seen(int ifindex);
 /* Removes the egress program, and the clsact qdisc when it was made for it and holds nothing else. */
 void attach_remove_egress(int ifindex, bool clsact, __u32 stats_id);
 

@@ -22,6 +22,7 @@ static const struct opt run_opts[] = {
 	OPT_CONFIG,
 	{ "no-load", 0, NULL, "when nothing is loaded, wait until something is" },
 	{ "unload-on-exit", 0, NULL, "take everything away at the end" },
+	{ "http", 0, "ADDRESS:PORT", "answer HTTP there, or none; default: as configured" },
 	{},
 };
 static const struct opt no_opts[] = { {} };
@@ -29,6 +30,19 @@ static const struct opt stats_opts[] = {
 	{ "watch", 'w', NULL, "every second, with rates, until Ctrl-C" },
 	OPT_ONLY,
 	{ "all", 0, NULL, "also reasons that were never seen" },
+	{},
+};
+static const struct opt top_opts[] = {
+	{ "delay", 'd', "TIME", "between two refreshes: 100ms to 1h; default: 1s" },
+	{ "once", 0, NULL, "two samples that far apart, as text or with --json" },
+	{},
+};
+static const struct opt metrics_opts[] = {
+	{ "format", 0, "FORMAT", "prometheus, openmetrics, json, emf or statsd" },
+	{ "textfile", 0, "FILE", "into a file, for node_exporter" },
+	{ "statsd", 0, "HOST:PORT", "to a StatsD server, over UDP" },
+	{ "namespace", 0, "NAME", "of emf, or before statsd's names" },
+	{ "interval", 0, "TIME", "again and again: 10s, 1m" },
 	{},
 };
 static const struct opt doctor_opts[] = {
@@ -111,6 +125,16 @@ static const struct opt flow_opts[] = {
 	{ "count", 0, NULL, "only how many, by backend and state" },
 	{},
 };
+static const struct opt flow_top_opts[] = {
+	{ "by", 0, "WHAT", "latency, bytes or packets; default: latency" },
+	{ "limit", 'n', "N", "at most N flows, 0 for all; default: 20" },
+	{},
+};
+static const struct opt latency_opts[] = {
+	{ "path", 0, "PATH", "only this path; with a service as a histogram" },
+	{ "backends", 0, NULL, "by backend instead of by service" },
+	{},
+};
 
 const struct cmd commands[] = {
 	{
@@ -142,9 +166,10 @@ const struct cmd commands[] = {
 	},
 	{
 		.noun = "run", .args = "-c FILE", .opts = run_opts, .run = cmd_run,
-		.summary = "the agent: health checks, and the upkeep of what is loaded",
+		.summary = "the agent: health checks, upkeep, and metrics over HTTP",
 		.details = "Loads when nothing is loaded, else keeps what is. Runs until SIGTERM or Ctrl-C,\n"
 			   "and leaves the programs at work. SIGHUP reloads FILE. Commands work beside it.\n"
+			   "Answers /metrics, /healthz, /readyz and /api/v1/... at 127.0.0.1:9844.\n"
 			   "With --json, a document a line for each change of a backend's health.",
 		.example = "weir run -c /etc/weir.yaml",
 	},
@@ -159,6 +184,24 @@ const struct cmd commands[] = {
 		.details = "Each packet is counted under exactly one reason. Counters start with load and\n"
 			   "survive reload. The hit ratio is hits / (hits + misses).",
 		.example = "weir stats --watch\nweir stats --json | jq .total.hit_ratio",
+	},
+	{
+		.noun = "top", .opts = top_opts, .run = cmd_top,
+		.summary = "what happens right now, on the whole screen",
+		.details = "1 to 5 or Tab: overview, backends, keys, reasons, flows. s sorts by the next\n"
+			   "column, r reverses. Enter shows the chosen service alone, Backspace all again.\n"
+			   "? explains, q quits. When nothing is loaded (any more), it waits.",
+		.example = "weir top -d 2s\nweir top --once --json | jq '.services[] | [.name, .p99_seconds]'",
+	},
+	{
+		.noun = "metrics", .opts = metrics_opts, .run = cmd_metrics,
+		.summary = "what monitoring reads: Prometheus text, JSON, EMF, StatsD",
+		.details = "docs/metrics.md has all names. --textfile replaces FILE at once, so that readers\n"
+			   "never find half of it. EMF and StatsD add up what they are sent: with\n"
+			   "--interval counters are what was added since the time before. --statsd alone\n"
+			   "sends gauges only.",
+		.example = "weir metrics --textfile /var/lib/prometheus/node-exporter/weir.prom\n"
+			   "weir metrics --statsd 127.0.0.1:8125 --interval 10s",
 	},
 	{
 		.noun = "doctor", .opts = doctor_opts, .run = cmd_doctor,
@@ -260,6 +303,23 @@ const struct cmd commands[] = {
 			   "  family=4 or 6, proto=tcp or udp\n"
 			   "  idle>DURATION idle<DURATION  since the last packet; quote them",
 		.example = "weir flow show backend=b5 state=open 'idle>5m'\nweir flow show --count",
+	},
+	{
+		.noun = "flow", .verb = "top", .args = "[FILTER...]", .opts = flow_top_opts,
+		.run = cmd_flow_top, .max_args = -1,
+		.summary = "the slowest or the busiest flows, of those measured",
+		.details = "FILTERs are those of `weir flow show`. By latency: the smoothed time from a\n"
+			   "request to its answer. Packets and bytes are the client's. rtt-srv and rtt-cl\n"
+			   "are smoothed round trips to server and client. - is what was not measured (yet).",
+		.example = "weir flow top backend=b5\nweir flow top --by bytes -n 5 service=web",
+	},
+	{
+		.noun = "latency", .verb = "show", .args = "[SERVICE]", .opts = latency_opts,
+		.run = cmd_latency_show, .max_args = 1,
+		.summary = "how long requests, connects and round trips take",
+		.details = "Counted since load. Says of each path what it measures, how flows are sampled,\n"
+			   "and how exact the quantiles are.",
+		.example = "weir latency show web --path request\nweir latency show --backends",
 	},
 	{
 		.noun = "cache", .verb = "warm", .args = "LIST...", .opts = warm_opts, .run = cmd_cache_warm,

@@ -7,6 +7,7 @@
 
 #include "change.h"
 #include "options.h"
+#include "shows.h"
 #include "table.h"
 
 #define LOOK_NS 300000000 /* between two looks at a backend that is waited for */
@@ -106,7 +107,7 @@ static void print_shown(struct shown *w, const char *pool)
 		     next_pool(dp_pools(w->s->dp), -1) < 0 ? ": the configuration has no pool" : "");
 }
 
-static int show(const struct session *s, const char *pool, const char *name)
+int show_backends(const struct session *s, const char *pool, const char *name)
 {
 	const struct pools_mem *m = dp_pools(s->dp);
 	struct shown w = {.s = s, .name = name, .list = json_array()};
@@ -133,7 +134,7 @@ int cmd_backend_show(const struct cmd *cmd, char **values, int argc, char **argv
 
 	if (status)
 		return status;
-	return session_close(&s, show(&s, opt_value(cmd, values, "pool"), argc ? argv[0] : NULL));
+	return session_close(&s, show_backends(&s, opt_value(cmd, values, "pool"), argc ? argv[0] : NULL));
 }
 
 /* ---- set -------------------------------------------------------------------------------------- */

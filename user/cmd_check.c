@@ -211,6 +211,22 @@ static void print_flows(const struct config *c)
 	       human_duration(c->idle_ns[WEIR_FLOW_CLOSED]));
 }
 
+static void print_latency(const struct config *c)
+{
+	if (!c->flow_recs) {
+		printf("latency, not measured\n");
+		return;
+	}
+	printf("latency, of %s flows at most\n  measured: ", human_count(c->flow_recs));
+	if (c->rec_interval_ns)
+		printf("each flow at most every %s", human_duration(c->rec_interval_ns));
+	else
+		printf("each request");
+	printf(", lost without a reply for %s\n", human_duration(c->rec_timeout_ns));
+	if (c->slow_ns != WEIR_NEVER)
+		printf("  logged: flows with a request of more than %s\n", human_duration(c->slow_ns));
+}
+
 static void print_memory(const struct config *c, const struct config_memory *m)
 {
 	printf("memory, for %s keys\n", human_count(c->capacity));
@@ -220,6 +236,8 @@ static void print_memory(const struct config *c, const struct config_memory *m)
 	printf("  %-12s %10s\n", "fences", human_bytes(m->fences));
 	if (m->flows)
 		printf("  %-12s %10s\n", "flows", human_bytes(m->flows));
+	if (m->latency)
+		printf("  %-12s %10s\n", "latency", human_bytes(m->latency));
 	printf("  %-12s %10s\n", "other", human_bytes(m->other));
 	printf("  %-12s %10s\n", "total", human_bytes(m->total));
 }
@@ -236,6 +254,7 @@ static void print_config(const struct config *c, const struct config_memory *m)
 		print_pool(&c->pools[i]);
 	if (c->flow_buckets)
 		print_flows(c);
+	print_latency(c);
 	print_memory(c, m);
 }
 
@@ -389,6 +408,15 @@ static json_t *json_flows(const struct config *c)
 			 json_seconds(c->idle_ns[WEIR_FLOW_CLOSED]));
 }
 
+static json_t *json_latency(const struct config *c)
+{
+	if (!c->flow_recs)
+		return json_null();
+	return json_pack("{s:I, s:f, s:f, s:o}", "flows", (json_int_t)c->flow_recs, "interval_seconds",
+			 c->rec_interval_ns / 1e9, "timeout_seconds", c->rec_timeout_ns / 1e9, "slow_seconds",
+			 json_seconds(c->slow_ns));
+}
+
 static json_t *json_config(const struct config *c, const struct config_memory *m)
 {
 	json_t *services = json_array(), *pools = json_array();
@@ -397,10 +425,10 @@ static json_t *json_config(const struct config *c, const struct config_memory *m
 		json_array_append_new(services, json_service(c, &c->services[i]));
 	for (unsigned i = 0; i < c->npools; i++)
 		json_array_append_new(pools, json_pool(&c->pools[i]));
-	return json_pack("{s:o, s:{s:I, s:I, s:b}, s:o, s:o, s:o, s:o}", "interfaces", json_interfaces(c),
+	return json_pack("{s:o, s:{s:I, s:I, s:b}, s:o, s:o, s:o, s:o, s:o}", "interfaces", json_interfaces(c),
 			 "cache", "capacity", (json_int_t)c->capacity, "memory", (json_int_t)c->memory,
-			 "hit_counters", c->hit_counters, "flows", json_flows(c), "pools", pools, "services",
-			 services, "memory_bytes", json_memory(m));
+			 "hit_counters", c->hit_counters, "flows", json_flows(c), "latency",
+			 json_latency(c), "pools", pools, "services", services, "memory_bytes", json_memory(m));
 }
 
 /* ---- the command ------------------------------------------------------------------------------ */

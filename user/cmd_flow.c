@@ -8,6 +8,7 @@
 #include "cmd.h"
 #include "filter.h"
 #include "options.h"
+#include "shows.h"
 #include "table.h"
 
 #define LIMIT_DFLT 1000
@@ -16,59 +17,11 @@ struct flows {
 	struct session s;
 	const struct pools_mem *m;
 	struct filter filter;
-	bool *backends; /* by number, for the filter */
 	__u64 limit;    /* 0: none */
 	__u64 matched, shown;
 	__u64 (*counts)
 		[WEIR_FLOW_STATES]; /* by backend, WEIR_BACKENDS_MAX: of places that are free; NULL: not asked for */
 };
-
-/* ---- the filter's names ----------------------------------------------------------------------- */
-
-static int no_such(const struct flows *f, const char *what, const char *name)
-{
-	return fail(EXIT_FAILED, "flow show: no %s '%s' is loaded", what, name);
-}
-
-static int resolve_service(struct flows *f)
-{
-	if (!f->filter.service)
-		return EXIT_OK;
-	f->filter.svc = dp_service(f->s.dp, f->filter.service);
-	return f->filter.svc < 0 ? no_such(f, "service", f->filter.service) : EXIT_OK;
-}
-
-/* Marks the backends of one pool: all, or that of the name. */
-static bool mark_backends(struct flows *f, unsigned pool)
-{
-	const char *name = f->filter.backend;
-	bool any = false;
-
-	for (int b = next_backend(f->m, pool, -1); b >= 0; b = next_backend(f->m, pool, b)) {
-		if (!name || !strcmp(f->m->backend_ctl[b].name, name))
-			f->backends[b] = any = true;
-	}
-	return any;
-}
-
-static int resolve_backends(struct flows *f)
-{
-	const char *pool = f->filter.pool;
-	bool there = false, any = false;
-
-	if (!pool && !f->filter.backend)
-		return EXIT_OK;
-	for (int p = next_pool(f->m, -1); p >= 0; p = next_pool(f->m, p)) {
-		if (pool && strcmp(f->m->pool_ctl[p].name, pool))
-			continue;
-		there = true;
-		any |= mark_backends(f, p);
-	}
-	f->filter.backends = f->backends;
-	if (pool && !there)
-		return no_such(f, "pool", pool);
-	return f->filter.backend && !any ? no_such(f, "backend", f->filter.backend) : EXIT_OK;
-}
 
 /* ---- one flow --------------------------------------------------------------------------------- */
 
@@ -244,13 +197,14 @@ static void finish(const struct flows *f)
 
 static int show(struct flows *f)
 {
-	int status = resolve_service(f), err;
+	static bool backends[WEIR_BACKENDS_MAX];
+	int status, err;
 
-	f->m = dp_pools(f->s.dp);
-	if (!status)
-		status = resolve_backends(f);
+	memset(backends, 0, sizeof(backends));
+	status = filter_find(&f->filter, &f->s, backends);
 	if (status)
 		return status;
+	f->m = dp_pools(f->s.dp);
 	out_lines = !f->counts;
 	err = flows_each(f->m, on_flow, f);
 	if (err && err != -EPIPE)
@@ -259,29 +213,27 @@ static int show(struct flows *f)
 	return EXIT_OK;
 }
 
-static int read_arguments(struct flows *f, const char *limit, int argc, char **argv)
+int show_flows(const struct session *s, const struct filter *filter, __u64 limit, bool count)
 {
-	char why[256];
+	static __u64 counts[WEIR_BACKENDS_MAX + 1][WEIR_FLOW_STATES];
+	struct flows f = {.s = *s, .filter = *filter, .limit = limit, .counts = count ? counts : NULL};
 
-	filter_init(&f->filter);
-	f->limit = LIMIT_DFLT;
-	if (option_number("flow show", "--limit", limit, 0, ~0ULL, &f->limit))
-		return EXIT_USAGE;
-	for (int i = 0; i < argc; i++) {
-		if (filter_add(&f->filter, argv[i], why, sizeof(why)))
-			return fail(EXIT_USAGE, "flow show: '%s': %s", argv[i], why);
-	}
-	return EXIT_OK;
+	memset(counts, 0, sizeof(counts));
+	return show(&f);
 }
 
 int cmd_flow_show(const struct cmd *cmd, char **values, int argc, char **argv)
 {
-	static bool backends[WEIR_BACKENDS_MAX];
-	static __u64 counts[WEIR_BACKENDS_MAX + 1][WEIR_FLOW_STATES];
-	struct flows f = {.backends = backends, .counts = opt_value(cmd, values, "count") ? counts : NULL};
-	int status = read_arguments(&f, opt_value(cmd, values, "limit"), argc, argv);
+	__u64 limit = LIMIT_DFLT;
+	struct filter filter;
+	struct session s;
+	int status = option_number("flow show", "--limit", opt_value(cmd, values, "limit"), 0, ~0ULL, &limit);
 
 	if (!status)
-		status = session_open(&f.s, "flow show", DP_READ);
-	return status ? status : session_close(&f.s, show(&f));
+		status = filter_read(&filter, "flow show", argc, argv);
+	if (!status)
+		status = session_open(&s, "flow show", DP_READ);
+	if (status)
+		return status;
+	return session_close(&s, show_flows(&s, &filter, limit, opt_value(cmd, values, "count")));
 }

@@ -7,9 +7,10 @@
 #include "backends.h"
 #include "cmd.h"
 #include "options.h"
+#include "reasons.h"
 #include "running.h"
 #include "service_edit.h"
-#include "weir/reason.h"
+#include "shows.h"
 
 struct services {
 	struct session s;
@@ -20,24 +21,13 @@ struct services {
 
 /* ---- looking ---------------------------------------------------------------------------------- */
 
-static const char *const class_names[] = {
-	[WEIR_CLS_NONE] = "none", [WEIR_CLS_HIT] = "hit",     [WEIR_CLS_MISS] = "miss",
-	[WEIR_CLS_READ] = "read", [WEIR_CLS_WRITE] = "write", [WEIR_CLS_REFUSED] = "refused",
-};
-#define CLASSES (sizeof(class_names) / sizeof(class_names[0]))
-
-static const enum weir_class classes[] = {
-#define REASON(sym, name, action, class, help) WEIR_CLS_##class,
-	WEIR_REASONS(REASON)};
-
 static int class_counts(struct services *v, unsigned svc, __u64 *sums)
 {
 	struct weir_count counts[WEIR_R_COUNT];
 	int err = dp_counts(v->s.dp, svc, counts);
 
-	memset(sums, 0, CLASSES * sizeof(*sums));
-	for (int r = 0; r < WEIR_R_COUNT && !err; r++)
-		sums[classes[r]] += counts[r].packets;
+	for (int c = 0; c < CLASSES; c++)
+		sums[c] = err ? 0 : class_packets(counts, c);
 	return err ? fail(exit_of(err), "service show: %s", dp_error()) : EXIT_OK;
 }
 
@@ -225,7 +215,6 @@ static int show(struct services *v, const char *name)
 
 	if (name && only < 0)
 		return EXIT_FAILED;
-	look(v);
 	list = json_array();
 	for (int i = 0; i < WEIR_SERVICES_MAX && !status; i++) {
 		if (!*v->s.ctl->services[i].name || (name && i != only))
@@ -241,12 +230,25 @@ static int show(struct services *v, const char *name)
 	return status ? status : v->known ? EXIT_OK : EXIT_DEGRADED;
 }
 
+int show_services(const struct session *s, const struct weir_config *cfg, const char *name)
+{
+	static struct services v;
+
+	v = (struct services){.s = *s, .m = dp_pools(s->dp), .known = cfg};
+	if (cfg)
+		v.cfg = *cfg;
+	return show(&v, name);
+}
+
 int cmd_service_show(const struct cmd *cmd, char **values, int argc, char **argv)
 {
 	static struct services v;
 	int status = session_open(&v.s, "service show", DP_READ);
 
-	return status ? status : session_close(&v.s, show(&v, argc ? argv[0] : NULL));
+	if (status)
+		return status;
+	look(&v);
+	return session_close(&v.s, show(&v, argc ? argv[0] : NULL));
 }
 
 /* ---- set -------------------------------------------------------------------------------------- */

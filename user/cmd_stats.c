@@ -9,26 +9,11 @@
 
 #include "backends.h"
 #include "cmd.h"
+#include "reasons.h"
+#include "shows.h"
 #include "table.h"
-#include "weir/reason.h"
 
 #define RETRIES 10 /* seconds that a reload may take under --watch */
-
-struct reason {
-	const char *name, *action, *help;
-	enum weir_class class;
-};
-
-static const struct reason reasons[] = {
-#define REASON(sym, name, action, class, help) { name, #action, help, WEIR_CLS_##class },
-	WEIR_REASONS(REASON)
-};
-
-static const char *const class_names[] = {
-	[WEIR_CLS_NONE] = "none", [WEIR_CLS_HIT] = "hit",     [WEIR_CLS_MISS] = "miss",
-	[WEIR_CLS_READ] = "read", [WEIR_CLS_WRITE] = "write", [WEIR_CLS_REFUSED] = "refused",
-};
-#define CLASSES (sizeof(class_names) / sizeof(class_names[0]))
 
 /* The counters of one service at one moment; name "": of packets for no service. */
 struct svc_counts {
@@ -122,21 +107,16 @@ static __u64 now_ns(void)
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
-/* -errno as dp_open() has it; anything else was reported, and is the exit status. */
-static int take(const struct view *v, struct sample *s)
+/* 0, or the exit status after it was told. */
+static int take_from(struct dataplane *dp, const struct view *v, struct sample *s)
 {
-	struct dataplane *dp;
 	int err;
 
 	memset(s, 0, sizeof(*s));
-	err = dp_open(&dp, DP_READ);
-	if (err)
-		return err;
 	err = read_counts(dp, v->service, s);
 	s->ns = now_ns();
 	s->at = wall_clock();
 	s->loaded_at = dp_ctl(dp)->loaded_at;
-	dp_close(dp);
 	if (err == -ENOENT && v->service)
 		return fail(EXIT_FAILED, "stats: no service '%s'", v->service);
 	if (err)
@@ -144,16 +124,20 @@ static int take(const struct view *v, struct sample *s)
 	return 0;
 }
 
-/* ---- arithmetic ------------------------------------------------------------------------------- */
-
-static __u64 class_packets(const struct weir_count *counts, enum weir_class class)
+/* -errno as dp_open() has it; anything else was reported, and is the exit status. */
+static int take(const struct view *v, struct sample *s)
 {
-	__u64 n = 0;
+	struct dataplane *dp;
+	int err = dp_open(&dp, DP_READ);
 
-	for (int r = 0; r < WEIR_R_COUNT; r++)
-		n += reasons[r].class == class ? counts[r].packets : 0;
-	return n;
+	if (err)
+		return err;
+	err = take_from(dp, v, s);
+	dp_close(dp);
+	return err;
 }
+
+/* ---- arithmetic ------------------------------------------------------------------------------- */
 
 static __u64 all_packets(const struct weir_count *counts)
 {
@@ -489,6 +473,17 @@ static int watch(struct view *v)
 	return EXIT_OK;
 }
 
+int show_stats(const struct session *s, const char *service)
+{
+	static struct sample sample;
+	struct view v = { .service = service };
+	int status = take_from(s->dp, &v, &sample);
+
+	if (!status)
+		show(&v, &sample, NULL);
+	return status;
+}
+
 int cmd_stats(const struct cmd *cmd, char **values, int argc, char **argv)
 {
 	static struct sample sample;
@@ -496,7 +491,6 @@ int cmd_stats(const struct cmd *cmd, char **values, int argc, char **argv)
 			  .all = opt_value(cmd, values, "all") };
 	int status;
 
-	_Static_assert(sizeof(reasons) / sizeof(reasons[0]) == WEIR_R_COUNT, "reasons");
 	if (opt_value(cmd, values, "watch"))
 		return watch(&v);
 	status = take_or_fail(&v, &sample);

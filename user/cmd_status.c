@@ -11,7 +11,7 @@
 #include "backends.h"
 #include "cmd.h"
 #include "nic.h"
-#include "session.h"
+#include "shows.h"
 
 #define AGENT_LOST_NS 10000000000ULL /* it is seen each second */
 
@@ -183,6 +183,7 @@ static void look_at_memory(struct status *t)
 	const struct weir_ctl *ctl = t->s.ctl;
 	struct config c = {.capacity = ctl->entries,
 			   .flow_buckets = ctl->flow_buckets,
+			   .flow_recs = ctl->flow_recs,
 			   .hit_counters = ctl->hit_entries != 0,
 			   .nifaces = t->nifaces,
 			   .memory = (__u64)ctl->slabs * WEIR_SLAB_LINES * WEIR_LINE};
@@ -412,7 +413,7 @@ static void print_document(const struct status *t)
 /* ---- the command ------------------------------------------------------------------------------ */
 
 /* Not loaded is an answer, too; not being allowed to look is none. */
-static int not_open(int err)
+int show_not_open(int err)
 {
 	if (out_json && exit_of(err) == EXIT_FAILED) {
 		json_t *warnings = json_array();
@@ -424,20 +425,11 @@ static int not_open(int err)
 	return fail(exit_of(err), "status: %s", dp_error());
 }
 
-int cmd_status(const struct cmd *cmd, char **values, int argc, char **argv)
+int show_status(const struct session *s)
 {
 	static struct status t;
-	int err = dp_open(&t.s.dp, DP_READ), status;
 
-	if (err)
-		return not_open(err);
-	t.s.what = "status";
-	t.s.ctl = dp_ctl(t.s.dp);
-	err = hotset_open(&t.s.hot, dp_hotset_mem(t.s.dp));
-	if (err) {
-		dp_close(t.s.dp);
-		return fail(exit_of(err), "status: the hot set cannot be opened: %s", strerror(-err));
-	}
+	t = (struct status){ .s = *s };
 	look(&t);
 	if (out_json)
 		print_document(&t);
@@ -447,6 +439,20 @@ int cmd_status(const struct cmd *cmd, char **values, int argc, char **argv)
 		warn("%s", t.warnings[i]);
 		free(t.warnings[i]);
 	}
-	status = t.nwarnings ? EXIT_DEGRADED : EXIT_OK;
-	return session_close(&t.s, status);
+	return t.nwarnings ? EXIT_DEGRADED : EXIT_OK;
+}
+
+int cmd_status(const struct cmd *cmd, char **values, int argc, char **argv)
+{
+	struct session s = { .what = "status" };
+	int err = dp_open(&s.dp, DP_READ);
+
+	if (err)
+		return show_not_open(err);
+	s.ctl = dp_ctl(s.dp);
+	err = hotset_open(&s.hot, dp_hotset_mem(s.dp));
+	if (!err)
+		return session_close(&s, show_status(&s));
+	dp_close(s.dp);
+	return fail(exit_of(err), "status: the hot set cannot be opened: %s", strerror(-err));
 }

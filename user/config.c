@@ -65,7 +65,7 @@ int parse_duration(const char *s, __u64 *ns)
 		const char *name;
 		__u64 ns;
 	} units[] = { { "d", 86400000000000 }, { "h", 3600000000000 }, { "m", 60000000000 },
-		      { "s", 1000000000 },     { "ms", 1000000 } };
+		      { "s", 1000000000 },     { "ms", 1000000 },    { "us", 1000 } };
 	unsigned unit = 0, nunits = sizeof(units) / sizeof(*units);
 	__u64 n, part, total = 0;
 	bool over = false;
@@ -76,7 +76,7 @@ int parse_duration(const char *s, __u64 *ns)
 	}
 	do {
 		int err = parse_digits(s, &n, &s);
-		size_t len = strspn(s, "dhms");
+		size_t len = strspn(s, "dhmsu");
 
 		while (unit < nunits && !is_word(s, len, units[unit].name))
 			unit++;
@@ -532,6 +532,8 @@ static const cyaml_schema_field_t file_fields[] = {
 	LIST(raw, "interfaces", REQUIRED, ifaces, &iface_entry, WEIR_IFACES_MAX),
 	PART(raw, cache, cache_fields),
 	PART(raw, flows, flows_fields),
+	PART(raw, latency, latency_fields),
+	PART(raw, agent, agent_fields),
 	LIST(raw, "pools", OPTIONAL, pools, &pool_entry, WEIR_POOLS_MAX),
 	LIST(raw, "services", REQUIRED, services, &service_entry, WEIR_SERVICES_MAX),
 	CYAML_FIELD_END,
@@ -1130,6 +1132,8 @@ static int build(struct source *s, const struct raw *raw, struct config *c)
 		build_iface(s, raw, i, c);
 	build_cache(s, raw, c);
 	build_flows(s, raw, c);
+	build_latency(s, raw, c);
+	build_agent(s, raw, c);
 	err = build_pools(s, raw, c);
 	if (!err)
 		err = build_services(s, raw, c);
@@ -1263,7 +1267,7 @@ int config_parse(struct config **out, const char *name, const void *text, size_t
 
 /* ---- memory ----------------------------------------------------------------------------------- */
 
-#define WORK_BYTES	3680 /* an interface's work area, of each CPU: struct weir_work of bpf/request.bpf.h */
+#define WORK_BYTES	(2 * 3704) /* both programs' work areas, of each CPU: struct weir_work of bpf/request.bpf.h */
 #define BUCKETS_MIN	64
 #define NAT_ENTRY	120 /* of nat_back: the kernel's bucket and element, with key and value */
 
@@ -1275,6 +1279,17 @@ static __u64 steering_bytes(unsigned ncpu)
 			sizeof(struct weir_hop) * ncpu + 2 * NAT_ENTRY;
 
 	return WEIR_POOLS_MAX * pool + WEIR_BACKENDS_MAX * backend + WEIR_FRAGS * sizeof(__u64);
+}
+
+/* Flow records, and histograms of services and of backends. */
+static __u64 latency_bytes(const struct config *c, unsigned ncpu)
+{
+	__u64 services = WEIR_SERVICES_MAX * WEIR_LAT_PATHS * ncpu;
+	__u64 backends = c->flow_buckets > 1 ? WEIR_BACKENDS_MAX * WEIR_BACKEND_PATHS : 1;
+
+	if (!c->flow_recs)
+		return 0;
+	return c->flow_recs * sizeof(struct weir_flow_rec) + (services + backends) * sizeof(struct weir_histogram);
 }
 
 void config_memory(const struct config *c, unsigned ncpu, struct config_memory *m)
@@ -1295,7 +1310,8 @@ void config_memory(const struct config *c, unsigned ncpu, struct config_memory *
 	m->other = WEIR_PENDING * sizeof(__u64) + sizeof(struct weir_ctl) + stats * ncpu;
 	m->other += c->nifaces * (WORK_BYTES * ncpu + 2 * sizeof(struct weir_config)) + steering_bytes(ncpu);
 	m->flows = (__u64)c->flow_buckets * sizeof(struct weir_flow_bucket);
-	m->total = m->index + m->slabs + m->hits + m->fences + m->flows + m->other;
+	m->latency = latency_bytes(c, ncpu);
+	m->total = m->index + m->slabs + m->hits + m->fences + m->flows + m->latency + m->other;
 }
 
 /* Bytes that can be taken without swapping, or 0 when the kernel does not say. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "weir/abi.h"
+#include "weir/latency.h"
 #include "weir/steer.h"
 
 struct config_vip {
@@ -110,6 +111,11 @@ struct config {
 	unsigned npools;
 	__u32 flow_buckets;  /* a power of two; each holds WEIR_BUCKET_WORDS flows. 0: no service has a pool */
 	__u64 idle_ns[WEIR_FLOW_STATES]; /* by WEIR_FLOW_* */
+	__u32 flow_recs;     /* flows whose latency is measured, a power of two; 0: none is */
+	__u64 rec_interval_ns; /* between two samples of a flow */
+	__u64 rec_timeout_ns;  /* a request without reply is lost then */
+	__u64 slow_ns;	     /* the agent logs flows with a request slower than this; WEIR_NEVER: none */
+	struct config_vip http; /* where the agent answers HTTP; family 0: nowhere */
 	__u32 capacity;	     /* keys */
 	__u64 memory;	     /* bytes for slots */
 	int hit_counters;    /* 0: none */
@@ -117,7 +123,7 @@ struct config {
 
 /* What a configuration costs in locked kernel memory, bytes. */
 struct config_memory {
-	__u64 index, slabs, hits, fences, flows, other, total;
+	__u64 index, slabs, hits, fences, flows, latency, other, total;
 	__u32 index_buckets, nslabs;
 };
 
@@ -150,7 +156,7 @@ void config_memory(const struct config *c, unsigned ncpu, struct config_memory *
 int config_fits(const struct config_memory *m, char *why, size_t len);
 
 /*
- * "5m", "90s", "1h30m", "500ms", "2d": largest unit first; "0" or "never" is WEIR_NEVER. 0 or -EINVAL; beyond
+ * "5m", "90s", "1h30m", "500ms", "2d", "100us": largest unit first; "0" or "never" is WEIR_NEVER. 0 or -EINVAL; beyond
  * 2^63 ns -ERANGE.
  */
 int parse_duration(const char *s, __u64 *ns);
@@ -167,6 +173,8 @@ void format_net(const struct weir_net *net, int family, char *text, size_t len);
 int parse_endpoint(const char *s, struct config_vip *vip);
 /* The same, or the address alone: "10.0.0.1", "fd00::1", whose port is 0. Of a backend. */
 int parse_address(const char *s, struct config_vip *vip);
+/* Where HTTP is answered: as parse_endpoint(), or "none", whose family is 0. */
+int parse_http(const char *s, struct config_vip *at);
 /* 1 to 31 of a-z, 0-9, '_' and '-', a letter or digit first: of services, pools, backends. */
 bool config_name_ok(const char *name);
 /* Why no other host has this address ("is a multicast address: ..."), or NULL. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What config.c and config_pool.c share, and nobody else: the file as libcyaml loads it, faults, and the
+ * What config.c, config_pool.c and config_latency.c share, and nobody else: the file as libcyaml loads it, faults, and the
  * reading of single values. See config.c for the three passes.
  */
 #ifndef WEIR_CONFIG_BUILD_H
@@ -54,6 +54,14 @@ struct raw_flows {
 	struct raw_idle *idle;
 };
 
+struct raw_latency {
+	char *flows, *interval, *timeout, *slow;
+};
+
+struct raw_agent {
+	char *http;
+};
+
 struct raw_check {
 	char *type, *path, *host, *port, *status, *interval, *timeout, *rise, *fall, *jitter, *command,
 		*through;
@@ -93,6 +101,8 @@ struct raw {
 	unsigned ifaces_count;
 	struct raw_cache *cache;
 	struct raw_flows *flows;
+	struct raw_latency *latency;
+	struct raw_agent *agent;
 	struct raw_pool *pools;
 	unsigned pools_count;
 	struct raw_service *services;
@@ -107,7 +117,7 @@ struct raw {
 #define LIST(type, key, flags, member, entry, max) \
 	CYAML_FIELD_SEQUENCE(key, flags, struct type, member, entry, 1, max)
 
-extern const cyaml_schema_field_t flows_fields[], migrate_fields[], quic_fields[];
+extern const cyaml_schema_field_t agent_fields[], flows_fields[], latency_fields[], migrate_fields[], quic_fields[];
 extern const cyaml_schema_value_t pool_entry;
 
 /* ---- single values ---------------------------------------------------------------------------- */
@@ -122,12 +132,17 @@ extern const char *const booleans[];
 /* The number of a word among `words`. */
 int build_choice(struct source *s, const char *field, const char *word, const char *const *words, int dflt);
 __u64 build_number(struct source *s, const char *field, const char *text, __u64 min, __u64 max, __u64 dflt);
+/* A duration between two others, all written as the file has them. */
+__u64 build_time(struct source *s, const char *field, const char *text, const char *min, const char *max,
+		 const char *dflt);
 /* A name of WEIR_NAME_MAX bytes; false when it is none. */
 bool build_name(struct source *s, const char *field, const char *text, char *name);
 
 /* ---- steering --------------------------------------------------------------------------------- */
 
 void build_flows(struct source *s, const struct raw *raw, struct config *c);
+void build_latency(struct source *s, const struct raw *raw, struct config *c);
+void build_agent(struct source *s, const struct raw *raw, struct config *c);
 /* 0 or -ENOMEM, faults apart. */
 int build_pools(struct source *s, const struct raw *raw, struct config *c);
 /* Service i's cache, pool and what goes there; after the pools. */

@@ -97,9 +97,8 @@ const cyaml_schema_field_t quic_fields[] = {
 
 /* ---- values ----------------------------------------------------------------------------------- */
 
-/* A duration between two others, all written as the file has them. */
-static __u64 build_time(struct source *s, const char *field, const char *text, const char *min,
-			const char *max, const char *dflt)
+__u64 build_time(struct source *s, const char *field, const char *text, const char *min, const char *max,
+		 const char *dflt)
 {
 	__u64 ns, least = 0, most = 0;
 	int err;

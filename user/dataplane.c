@@ -265,6 +265,11 @@ const struct hotset_mem *dp_hotset_mem(struct dataplane *dp)
 	return &dp->maps.mem;
 }
 
+struct maps *dp_maps(struct dataplane *dp)
+{
+	return &dp->maps;
+}
+
 const struct pools_mem *dp_pools(struct dataplane *dp)
 {
 	return &dp->maps.pools;
@@ -328,11 +333,14 @@ int dp_iface_state(struct dataplane *dp, const struct weir_ctl_iface *ci, struct
 	int err;
 
 	memset(st, 0, sizeof(*st));
-	if (!may_find_programs())
-		return not_permitted(-EPERM);
 	st->present = if_indextoname(ci->ifindex, name) && !strcmp(name, ci->name);
 	if (!st->present)
 		return 0;
+	if (!may_find_programs()) {
+		err = attach_seen(ci, dp->ctl_id, st);
+		st->egress = attach_egress_seen(ci->ifindex);
+		return err ? not_permitted(-EPERM) : nic_mtu(ci->name, &st->mtu);
+	}
 	err = attach_find(ci->ifindex, dp->ctl_id, &a);
 	if (err)
 		return error(err, "%s: reading its XDP program: %s", ci->name, strerror(-err));
@@ -829,6 +837,19 @@ static int check_flows(const struct weir_ctl *ctl, const struct config *c)
 		     (__u64)ctl->flow_buckets * WEIR_BUCKET_WORDS, (__u64)c->flow_buckets * WEIR_BUCKET_WORDS);
 }
 
+/* What was measured lives on where it keeps its size. */
+static int share_latency(struct maps *new, struct maps *old)
+{
+	static const int measured[] = { MAP_LATENCY, MAP_BACKEND_LAT, MAP_FLOW_RECS };
+	int err = 0;
+
+	for (unsigned i = 0; i < sizeof(measured) / sizeof(measured[0]) && !err; i++) {
+		if (map_entries(maps_ctl(new), measured[i]) == map_entries(maps_ctl(old), measured[i]))
+			err = maps_share(new, old, &measured[i], 1);
+	}
+	return err;
+}
+
 /* Counters, fences, pools and flows are the same maps. */
 static int share(struct maps *new, struct maps *old, bool flows)
 {
@@ -836,7 +857,7 @@ static int share(struct maps *new, struct maps *old, bool flows)
 				    MAP_POOLS, MAP_BACKENDS,  MAP_MAGLEV,   MAP_FRAGS,
 				    MAP_HOPS,  MAP_NAT_BACK,  MAP_POOL_CTL, MAP_BACKEND_CTL };
 	static const int keep_flows[] = { MAP_FLOWS };
-	int err = maps_share(new, old, keep, sizeof(keep) / sizeof(keep[0]));
+	int err = maps_share(new, old, keep, sizeof(keep) / sizeof(keep[0])) ?: share_latency(new, old);
 
 	return err || !flows ? err : maps_share(new, old, keep_flows, sizeof(keep_flows) / sizeof(keep_flows[0]));
 }
@@ -850,7 +871,7 @@ static int resize(struct maps *old, struct maps *new, const struct config *c)
 	int err;
 
 	if (!begins)
-		wanted.flow_buckets = 0; /* those it has are kept: no second table */
+		wanted.flow_buckets = maps_ctl(old)->flow_buckets > 1 ? 2 : 0; /* it keeps its table: no second one */
 	err = maps_create(new, &wanted);
 	if (err)
 		return error(err, "creating the maps: %s", strerror(-err));
@@ -862,6 +883,7 @@ static int resize(struct maps *old, struct maps *new, const struct config *c)
 	maps_ctl(new)->slabs = sized.slabs;
 	maps_ctl(new)->entries = sized.entries;
 	maps_ctl(new)->hit_entries = sized.hit_entries;
+	maps_ctl(new)->flow_recs = sized.flow_recs;
 	maps_ctl(new)->dirty = 0;
 	err = share(new, old, !begins);
 	if (!err)
@@ -879,7 +901,7 @@ static bool same_size(const struct weir_ctl *ctl, const struct config *c)
 
 	config_memory(c, ctl->ncpu, &need);
 	return ctl->index_buckets == need.index_buckets && ctl->slabs == need.nslabs && ctl->entries == c->capacity &&
-	       !ctl->hit_entries == !c->hit_counters && !steering_begins(ctl, c);
+	       !ctl->hit_entries == !c->hit_counters && ctl->flow_recs == c->flow_recs && !steering_begins(ctl, c);
 }
 
 static bool of_service(const struct weir_slot *s, void *arg)
@@ -894,6 +916,15 @@ static void zero_counts(struct maps *m, __u32 svc)
 	memset(zero, 0, sizeof(zero));
 	for (__u32 r = 0; r < WEIR_REASON_MAX; r++)
 		bpf_map_update_elem(m->fd[MAP_STATS], &(__u32){ svc * WEIR_REASON_MAX + r }, zero, BPF_ANY);
+}
+
+static void zero_latency(struct maps *m, __u32 svc)
+{
+	struct weir_histogram *zero = calloc(maps_ctl(m)->ncpu, sizeof(*zero));
+
+	for (__u32 path = 0; zero && maps_ctl(m)->flow_recs && path < WEIR_LAT_PATHS; path++)
+		bpf_map_update_elem(m->fd[MAP_LATENCY], &(__u32){ svc * WEIR_LAT_PATHS + path }, zero, BPF_ANY);
+	free(zero);
 }
 
 /* Services that the configuration no longer has: their keys and counters go, their numbers are free. */
@@ -914,6 +945,7 @@ static int drop_services(struct maps *m, const struct config *c, const __u8 *ids
 			continue;
 		hotset_drop_if(h, of_service, &k);
 		zero_counts(m, k);
+		zero_latency(m, k);
 		memset(&ctl->services[k], 0, sizeof(ctl->services[k]));
 	}
 	return hotset_close(h);
@@ -1101,6 +1133,7 @@ static int settle(struct maps *m, const struct config *c, const __u8 *ids, bool 
 	ctl->services_gone = 0;
 	for (int i = 0; i < WEIR_FLOW_STATES; i++)
 		ctl->idle_ticks[i] = flows_ticks(c->idle_ns[i]);
+	maps_set_latency(ctl, c);
 	return pools_apply(&m->pools, c, false, keep_words, NULL) ?: drop_services(m, c, ids);
 }
 

@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "hotset.h"
+#include "maps.h"
 #include "pools.h"
 
 #define WEIR_PIN_DIR "/sys/fs/bpf/weir"
@@ -37,6 +38,8 @@ struct weir_ctl *dp_ctl(struct dataplane *dp);
 const struct hotset_mem *dp_hotset_mem(struct dataplane *dp);
 /* The memory of pools and flows; with DP_WRITE pools can change. */
 const struct pools_mem *dp_pools(struct dataplane *dp);
+/* All maps; with DP_READ their memory may only be read. */
+struct maps *dp_maps(struct dataplane *dp);
 /* Counters of service svc (WEIR_SVC_NONE: of none), summed over CPUs: WEIR_R_COUNT elements. */
 int dp_counts(struct dataplane *dp, unsigned svc, struct weir_count *counts);
 /* Packets and bytes that were sent to a backend, summed over CPUs; none when they cannot be read. */

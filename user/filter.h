@@ -23,6 +23,12 @@ struct filter {
 void filter_init(struct filter *f);
 /* Takes one word, which must live as long as f. 0 or -EINVAL, with a sentence in `why`. */
 int filter_add(struct filter *f, const char *word, char *why, size_t len);
+/* Takes a command's arguments, `what` being the command. 0, or EXIT_USAGE after it was told. */
+int filter_read(struct filter *f, const char *what, int argc, char **argv);
+/* Looks for its names, and marks the backends that are meant in `backends`, WEIR_BACKENDS_MAX long and all false.
+ * 0, or the exit status after it was told. */
+struct session;
+int filter_find(struct filter *f, const struct session *s, bool *backends);
 bool filter_match(const struct filter *f, const struct flow_seen *flow);
 
 /* "open", "half-open", "closing", "closed", "udp", "found" (in its middle); "unknown" of others. */

@@ -46,6 +46,10 @@ static const struct map_kind kinds[MAP_COUNT] = {
 	[MAP_POOL_CTL] = { "pool_ctl", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_ctl_pool), BPF_F_MMAPABLE, true },
 	[MAP_BACKEND_CTL] = { "backend_ctl", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_ctl_backend), BPF_F_MMAPABLE,
 			      true },
+	[MAP_LATENCY] = { "latency", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct weir_histogram), 0, false },
+	[MAP_BACKEND_LAT] = { "backend_latency", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_histogram), BPF_F_MMAPABLE,
+			      true },
+	[MAP_FLOW_RECS] = { "flow_recs", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_flow_rec), BPF_F_MMAPABLE, true },
 };
 
 static __u32 key_size(int id)
@@ -122,6 +126,11 @@ static int map_one(struct maps *m, int id, __u32 entries, bool write)
 	return 0;
 }
 
+static bool has_backend_latency(const struct weir_ctl *ctl)
+{
+	return ctl->flow_recs && ctl->flow_buckets > 1;
+}
+
 static void describe(struct maps *m, bool write)
 {
 	struct weir_ctl *ctl = maps_ctl(m);
@@ -144,6 +153,7 @@ static void describe(struct maps *m, bool write)
 		.backends = m->at[MAP_BACKENDS],
 		.backend_ctl = m->at[MAP_BACKEND_CTL],
 		.flows = m->at[MAP_FLOWS],
+		.latency = has_backend_latency(ctl) ? m->at[MAP_BACKEND_LAT] : NULL,
 		.nat_back = m->fd[MAP_NAT_BACK],
 		.hops_fd = m->fd[MAP_HOPS],
 		.grace = write ? grace : NULL,
@@ -168,6 +178,29 @@ static void sizes(const struct weir_ctl *ctl, __u32 *entries)
 	entries[MAP_FLOWS] = ctl->flow_buckets;
 	entries[MAP_FRAGS] = WEIR_FRAGS;
 	entries[MAP_NAT_BACK] = 2 * WEIR_BACKENDS_MAX;
+	entries[MAP_LATENCY] = ctl->flow_recs ? WEIR_SERVICES_MAX * WEIR_LAT_PATHS : 1;
+	entries[MAP_BACKEND_LAT] = has_backend_latency(ctl) ? WEIR_BACKENDS_MAX * WEIR_BACKEND_PATHS : 1;
+	entries[MAP_FLOW_RECS] = ctl->flow_recs ?: 1;
+}
+
+__u32 map_entries(const struct weir_ctl *ctl, enum map_id id)
+{
+	__u32 entries[MAP_COUNT];
+
+	sizes(ctl, entries);
+	return entries[id];
+}
+
+/* In WEIR_REC_TIME, rounded up. */
+static __u32 rec_units(__u64 ns)
+{
+	return (ns + (1 << WEIR_REC_TIME) - 1) >> WEIR_REC_TIME;
+}
+
+void maps_set_latency(struct weir_ctl *ctl, const struct config *c)
+{
+	ctl->rec_interval = rec_units(c->rec_interval_ns);
+	ctl->rec_timeout = rec_units(c->rec_timeout_ns);
 }
 
 static int first_ctl(struct weir_ctl *ctl, const struct config *c)
@@ -196,6 +229,8 @@ static int first_ctl(struct weir_ctl *ctl, const struct config *c)
 	ctl->flow_buckets = c->flow_buckets ?: 1;
 	for (int i = 0; i < WEIR_FLOW_STATES; i++)
 		ctl->idle_ticks[i] = flows_ticks(c->idle_ns[i]);
+	ctl->flow_recs = c->flow_recs;
+	maps_set_latency(ctl, c);
 	ctl->loaded_at = time(NULL);
 	if (ctl->hit_entries && (__u64)ctl->hit_entries * ncpu > 0xffffffffULL)
 		return -E2BIG;
@@ -417,6 +452,10 @@ int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids
 	out->flow_seed = ctl->flow_seed;
 	out->flow_mask = ctl->flow_buckets - 1;
 	out->nat = has_nat(c);
+	out->latency = ctl->flow_recs != 0;
+	out->rec_mask = ctl->flow_recs ? ctl->flow_recs - 1 : 0;
+	out->rec_interval = rec_units(c->rec_interval_ns);
+	out->rec_timeout = rec_units(c->rec_timeout_ns);
 	for (unsigned i = 0; i < c->nservices; i++) {
 		const struct config_service *s = &c->services[i];
 

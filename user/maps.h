@@ -28,6 +28,9 @@ enum map_id {
 	MAP_NAT_BACK,
 	MAP_POOL_CTL,
 	MAP_BACKEND_CTL,
+	MAP_LATENCY,
+	MAP_BACKEND_LAT,
+	MAP_FLOW_RECS,
 	MAP_COUNT
 };
 
@@ -60,7 +63,12 @@ static inline struct weir_ctl *maps_ctl(struct maps *m)
 	return m->at[MAP_CTL];
 }
 
+/* How often flows are measured, for who looks. (The programs have it from maps_config().) */
+void maps_set_latency(struct weir_ctl *ctl, const struct config *c);
+
 const char *map_name(enum map_id id);
+/* How many elements it has where ctl is as it is. */
+__u32 map_entries(const struct weir_ctl *ctl, enum map_id id);
 
 /*
  * The programs' constant configuration. `ids` gives each of c's services its number (that of

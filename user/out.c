@@ -18,6 +18,7 @@ static bool printed; /* a document is out */
 static bool lost;    /* a document could not be made */
 static char *error;  /* the first sentence that fail() was given */
 static int error_status;
+static struct out_capture *capture; /* NULL: none */
 
 /* ---- messages on stderr ----------------------------------------------------------------------- */
 
@@ -39,6 +40,8 @@ static const char *vsay(const char *prefix, const char *fmt, va_list ap)
 	static char text[4608]; /* a path and a sentence */
 
 	vsnprintf(text, sizeof(text), fmt, ap);
+	if (capture)
+		return text;
 	/* What went to stdout came first. */
 	fflush(stdout);
 	fprintf(stderr, "weir: %s", prefix);
@@ -55,7 +58,9 @@ int fail(int status, const char *fmt, ...)
 	va_start(ap, fmt);
 	text = vsay("", fmt, ap);
 	va_end(ap);
-	if (!error) {
+	if (capture && !*capture->error) {
+		snprintf(capture->error, sizeof(capture->error), "%s", text);
+	} else if (!capture && !error) {
 		error = strdup(text);
 		error_status = status;
 	}
@@ -102,25 +107,51 @@ void note(const char *fmt, ...)
 
 /* ---- documents on stdout ---------------------------------------------------------------------- */
 
-void out_document(const char *kind, json_t *doc)
+json_t *out_whole(const char *kind, json_t *doc)
 {
 	json_t *whole = json_pack("{s:i, s:s}", "version", WEIR_JSON_VERSION, "kind", kind);
-	int err = doc && whole ? json_object_update(whole, doc) : -1;
+
+	if (whole && (!doc || json_object_update(whole, doc))) {
+		json_decref(whole);
+		whole = NULL;
+	}
+	json_decref(doc);
+	return whole;
+}
+
+void out_document(const char *kind, json_t *doc)
+{
+	FILE *to = capture ? capture->to : stdout;
+	json_t *whole = out_whole(kind, doc);
+	int err = whole ? 0 : -1;
 
 	if (!err)
-		err = json_dumpf(whole, stdout,
-				 JSON_REAL_PRECISION(15) | (out_lines ? JSON_COMPACT : JSON_INDENT(2)));
-	if (err && !ferror(stdout)) {
-		lost = true;
+		err = json_dumpf(whole, to, OUT_REALS | (out_lines ? JSON_COMPACT : JSON_INDENT(2)));
+	if (err && !ferror(to)) {
+		lost |= !capture;
 		fail(EXIT_FAILED, "%s: the JSON document could not be made", kind);
 	} else {
-		putchar('\n');
-		printed = true;
+		putc('\n', to);
+		printed |= !capture;
 	}
 	if (out_lines)
-		fflush(stdout);
+		fflush(to);
 	json_decref(whole);
-	json_decref(doc);
+}
+
+void out_capture(struct out_capture *c, FILE *to)
+{
+	*c = (struct out_capture){ .to = to, .json = out_json, .lines = out_lines };
+	out_json = true;
+	out_lines = false;
+	capture = c;
+}
+
+void out_restore(struct out_capture *c)
+{
+	out_json = c->json;
+	out_lines = c->lines;
+	capture = NULL;
 }
 
 static void print_error(void)

@@ -32,8 +32,22 @@ int exit_of(int err);
 /* "weir: warning: ..." and "weir: note: ..." on stderr. */
 void warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Prints {"version":1, "kind": kind, ...doc} and releases doc. */
+/* {"version":1, "kind": kind, ...doc}; releases doc. NULL: no memory. */
+json_t *out_whole(const char *kind, json_t *doc);
+#define OUT_REALS JSON_REAL_PRECISION(15) /* for json_dump*() */
+/* Prints that, and releases doc. */
 void out_document(const char *kind, json_t *doc);
+/*
+ * Until out_restore() documents go to a stream, one a line where the command does so, and the first sentence of
+ * fail() to `error`; other words go nowhere.
+ */
+struct out_capture {
+	FILE *to;
+	char error[512];
+	bool json, lines; /* as they were */
+};
+void out_capture(struct out_capture *c, FILE *to);
+void out_restore(struct out_capture *c);
 /* Ends all output. The status to exit with: a standard output that could not be written is a failure. */
 int out_finish(int status);
 

@@ -370,6 +370,13 @@ static void zero_hop(const struct pools_mem *m, unsigned backend)
 		bpf_map_update_elem(m->hops_fd, &backend, zero, BPF_ANY);
 }
 
+/* Those of who had the place before. */
+static void zero_latency(const struct pools_mem *m, unsigned backend)
+{
+	if (m->latency)
+		memset(m->latency + backend * WEIR_BACKEND_PATHS, 0, WEIR_BACKEND_PATHS * sizeof(*m->latency));
+}
+
 int pools_room(const struct pools_mem *m, unsigned pool, const struct config_backend *b)
 {
 	struct group g = whole(m, pool);
@@ -406,6 +413,7 @@ void pools_put(const struct pools_mem *m, unsigned backend, const struct config_
 	};
 	member_of(m, backend)->active = 0;
 	zero_hop(m, backend);
+	zero_latency(m, backend);
 	__atomic_store_n(&to->family, b->at.family, __ATOMIC_RELEASE);
 	pools_source(m, backend);
 }
@@ -626,6 +634,12 @@ void pools_latency(const struct pools_mem *m, unsigned backend, __u64 ns)
 	__atomic_store_n(&b->latency_ns, was ? was + differs / 8 : ns, __ATOMIC_RELAXED);
 	b->latency_at_ns = now;
 	store_rank(m, backend, now);
+}
+
+void pools_latency_unknown(const struct pools_mem *m, unsigned backend)
+{
+	__atomic_store_n(&m->backend_ctl[backend].latency_ns, 0, __ATOMIC_RELAXED);
+	store_rank(m, backend, monotonic_ns());
 }
 
 static void fade(struct weir_ctl_backend *b, __u64 now)

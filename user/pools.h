@@ -26,6 +26,7 @@ struct pools_mem {
 	struct weir_backend *backends;		/* WEIR_BACKENDS_MAX each */
 	struct weir_ctl_backend *backend_ctl;
 	struct weir_flow_bucket *flows;		/* ctl->flow_buckets each */
+	struct weir_histogram *latency;		/* WEIR_BACKEND_PATHS of each backend; NULL: not counted */
 	int nat_back, hops_fd;
 	int (*grace)(void *arg); /* waits out the programs that run: 0, or -errno; then no place is given up */
 	void *grace_arg;
@@ -87,6 +88,8 @@ int pools_del(const struct pools_mem *m, unsigned backend);
 void pools_health(const struct pools_mem *m, unsigned backend, __u32 health, const char *why);
 /* One measured latency: smoothed (an eighth of the difference each time), and put into the rank. */
 void pools_latency(const struct pools_mem *m, unsigned backend, __u64 ns);
+/* None of those so far counts any more. */
+void pools_latency_unknown(const struct pools_mem *m, unsigned backend);
 /*
  * Lets slow starts fade, and latencies that nobody has measured for a while; fits each pool's mask to its
  * load. At least once a second. now: CLOCK_MONOTONIC.

@@ -341,6 +341,9 @@ static void adapt(const struct edit *ed, struct config *c)
 			s->flags |= WEIR_SVC_BY_HAND | (ed->e->add ? WEIR_SVC_ADDED : 0);
 	}
 	c->flow_buckets = ed->s.ctl->flow_buckets;
+	c->flow_recs = ed->s.ctl->flow_recs;
+	c->rec_interval_ns = (__u64)ed->s.ctl->rec_interval << WEIR_REC_TIME;
+	c->rec_timeout_ns = (__u64)ed->s.ctl->rec_timeout << WEIR_REC_TIME;
 }
 
 static int check_name(const struct edit *ed)

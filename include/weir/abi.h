@@ -12,7 +12,7 @@
 #include "limits.h"
 
 #define WEIR_MAGIC	 0x5745495245444745ULL /* "WEIREDGE" */
-#define WEIR_ABI_VERSION 2
+#define WEIR_ABI_VERSION 3
 
 /* ---- the programs' constant configuration (.rodata), fixed at load ------------------------ */
 
@@ -82,13 +82,17 @@ struct weir_config {
 	__u32 flow_mask;	/* buckets in flows - 1 */
 	__u32 steer;		/* 1: some service has a pool */
 	__u32 nat;		/* 1: some backend's replies are translated */
-	__u32 pad2;
+	__u32 latency;		/* 1: latencies are counted */
 	__u64 mac;		/* of the interface, in the low six bytes as on the wire; 0: any */
+	__u32 rec_mask;		/* flow_recs - 1 */
+	__u32 rec_interval;	/* between two samples of a flow, in WEIR_REC_TIME */
+	__u32 rec_timeout;	/* a request without reply is lost after that, in WEIR_REC_TIME */
+	__u32 pad2;
 	__u8 vip_index[WEIR_VIP_INDEX]; /* 0: none, else number of the vip + 1 */
 	struct weir_vip vips[WEIR_VIPS_MAX];
 	struct weir_service services[WEIR_SERVICES_MAX];
 };
-_Static_assert(sizeof(struct weir_config) == 72 + WEIR_VIP_INDEX + 24 * WEIR_VIPS_MAX +
+_Static_assert(sizeof(struct weir_config) == 88 + WEIR_VIP_INDEX + 24 * WEIR_VIPS_MAX +
 						     (16 + 64 * WEIR_CLIENTS_MAX) * WEIR_SERVICES_MAX,
 	       "weir_config");
 
@@ -230,18 +234,20 @@ struct weir_ctl {
 	__u64 loaded_at;	 /* seconds since 1970 */
 	__u64 netns;		 /* inode of the network namespace */
 	__u32 iface_given;	 /* load -i: reload keeps the interfaces */
-	__u32 pad;
+	__u32 flow_recs;	 /* 0: latencies are not counted */
 	__u64 flow_seed;
 	__u32 flow_buckets;	 /* in flows */
 	__u32 idle_ticks[WEIR_FLOW_STATES]; /* by WEIR_FLOW_*: a flow without packets for longer is taken out; 0: never */
 	__u32 services_gone;	 /* how many commands took out, though the configuration has them */
-	__u32 pad2;
+	__u32 rec_interval;	 /* as in struct weir_config, */
+	__u32 rec_timeout;	 /* the same */
+	__u32 pad;
 	__u64 agent_ns;		 /* CLOCK_MONOTONIC: the agent was last seen; 0: never */
 	__u64 drift;		 /* connections that recounts corrected, of all backends */
 	char config[256];	 /* path of the configuration file, from the root */
 	struct weir_ctl_iface ifaces[WEIR_IFACES_MAX];
 	struct weir_ctl_svc services[WEIR_SERVICES_MAX];
 };
-_Static_assert(sizeof(struct weir_ctl) == 416 + 48 * WEIR_IFACES_MAX + 144 * WEIR_SERVICES_MAX, "weir_ctl");
+_Static_assert(sizeof(struct weir_ctl) == 424 + 48 * WEIR_IFACES_MAX + 144 * WEIR_SERVICES_MAX, "weir_ctl");
 
 #endif

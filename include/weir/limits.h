@@ -28,6 +28,7 @@
 #define WEIR_FLOW_STATES	9	/* WEIR_FLOW_*, and 0: free */
 #define WEIR_FLOWS_MIN		(1 << 10)
 #define WEIR_FLOWS_MAX		(1 << 24)
+#define WEIR_RECS_MAX		(1 << 22)	/* flows whose latency is measured */
 
 /* The hot set: see docs/maps.md. */
 #define WEIR_BUCKET_WORDS	8	/* one cache line */

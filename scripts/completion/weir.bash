@@ -26,6 +26,8 @@ _weir_interfaces()
 	done
 }
 
+_weir_paths="hit miss request request_acked connect_server connect_client connect rtt_server rtt_client"
+
 # What may follow a command ("load", "cache warm"): its options.
 _weir_options()
 {
@@ -34,8 +36,10 @@ _weir_options()
 	check) echo "-c --config $all" ;;
 	load) echo "-c --config -i --iface -m --mode --dry-run $all" ;;
 	reload) echo "-c --config --dry-run $all" ;;
-	run) echo "-c --config --no-load --unload-on-exit $all" ;;
+	run) echo "-c --config --no-load --unload-on-exit --http $all" ;;
 	stats) echo "-w --watch -s --service --all $all" ;;
+	top) echo "-d --delay --once $all" ;;
+	metrics) echo "--format --textfile --statsd --namespace --interval $all" ;;
 	doctor) echo "-i --iface $all" ;;
 	"service show") echo "$all" ;;
 	"service add") echo "--clients -p --pool --protocol --fragments --origin -t --ttl --cache $all" ;;
@@ -49,6 +53,8 @@ _weir_options()
 	"backend drain") echo "-p --pool --wait $all" ;;
 	"backend del") echo "-p --pool --force $all" ;;
 	"flow show") echo "-n --limit --count $all" ;;
+	"flow top") echo "--by -n --limit $all" ;;
+	"latency show") echo "--path --backends $all" ;;
 	"cache warm") echo "-s --service -t --ttl --replace --dry-run --strict --format $all" ;;
 	"cache show") echo "-n --top -s --service $all" ;;
 	"cache put") echo "-s --service -t --ttl -f --flags $all" ;;
@@ -64,7 +70,7 @@ _weir_command()
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		case $word in
 		-* | help) ;;
-		cache | service | backend | flow)
+		cache | service | backend | flow | latency)
 			if [ -n "$noun" ]; then
 				echo "$noun $word"
 				return
@@ -96,17 +102,28 @@ _weir_files()
 _weir_value()
 {
 	case $1 in
-	-c | --config) _weir_files ;;
+	-c | --config | --textfile) _weir_files ;;
 	-s | --service) _weir_words "$(_weir_services)" ;;
 	-p | --pool) _weir_words "$(_weir_backends pool)" ;;
 	--delivery) _weir_words "l2 tunnel nat" ;;
 	--scheduler) _weir_words "least-loaded maglev maglev-bounded" ;;
 	--protocol) _weir_words "tcp udp both" ;;
 	--fragments) _weir_words "steer drop" ;;
+	--by) _weir_words "latency bytes packets" ;;
+	--path) _weir_words "$_weir_paths" ;;
 	--fail) _weir_words "drop reset" ;;
 	-i | --iface) _weir_words "$(_weir_interfaces)" ;;
 	-m | --mode) _weir_words "auto native generic" ;;
-	--format) _weir_words "auto keys csv jsonl metadump" ;;
+	--format)
+		if [ "$command" = metrics ]; then
+			_weir_words "prometheus openmetrics json emf statsd"
+		else
+			_weir_words "auto keys csv jsonl metadump"
+		fi
+		;;
+	-d | --delay) _weir_words "500ms 1s 2s 5s" ;;
+	--interval) _weir_words "10s 15s 30s 1m" ;;
+	--statsd | --namespace) COMPREPLY=() ;;
 	-t | --ttl) _weir_words "30s 5m 1h 1d never" ;;
 	-n | --top | --limit | -f | --flags | --capacity | --shard | --quic-id | --quantum | --bound) COMPREPLY=() ;;
 	*) return 1 ;;
@@ -123,11 +140,12 @@ _weir()
 	fi
 	case $command:${COMP_WORDS[COMP_CWORD]} in
 	:-*) _weir_words "-h --help --version --json -q --quiet" ;;
-	:*) _weir_words "check load unload reload run status stats doctor service backend flow cache help" ;;
-	cache:-* | service:-* | backend:-* | flow:-*) _weir_words "-h --help" ;;
+	:*) _weir_words "check load unload reload run status stats top metrics doctor service backend flow latency cache help" ;;
+	cache:-* | service:-* | backend:-* | flow:-* | latency:-*) _weir_words "-h --help" ;;
 	service:*) _weir_words "show add set del" ;;
 	backend:*) _weir_words "show add set drain enable disable del" ;;
-	flow:*) _weir_words "show" ;;
+	flow:*) _weir_words "show top" ;;
+	latency:*) _weir_words "show" ;;
 	cache:*) _weir_words "warm show get put drop flush" ;;
 	*:-*) _weir_words "$(_weir_options "$command")" ;;
 	"cache warm":*) _weir_files ;;
@@ -135,7 +153,8 @@ _weir()
 	"service "*:*) _weir_words "$(_weir_services)" ;;
 	"backend add":*) ;;
 	"backend "*:*) _weir_words "$(_weir_backends name)" ;;
-	"flow show":*) _weir_words "backend= pool= service= client= port= state= family= proto=" ;;
+	"latency show":*) _weir_words "$(_weir_services)" ;;
+	"flow show":* | "flow top":*) _weir_words "backend= pool= service= client= port= state= family= proto=" ;;
 	esac
 }
 

@@ -31,7 +31,7 @@ struct {
 } bench_progs SEC(".maps");
 
 /* Packet pointers become numbers by way of the map, so that they can be subtracted. */
-static __always_inline long restore_bounds(struct xdp_md *ctx, struct bench_state *s)
+static __always_inline long restore_bounds(struct xdp_md *ctx, struct bench_state *s, __u32 want)
 {
 	volatile struct bench_state *v = s;
 	__u64 begin, len;
@@ -46,7 +46,7 @@ static __always_inline long restore_bounds(struct xdp_md *ctx, struct bench_stat
 	/* Both calls are made also when nothing moved: the empty program pays for them too. */
 	err = bpf_xdp_adjust_head(ctx, (int)(s->home - begin));
 	len -= s->home - begin;
-	return err ?: bpf_xdp_adjust_tail(ctx, (int)(s->len - len));
+	return err ?: bpf_xdp_adjust_tail(ctx, (int)(want - len));
 }
 
 static __always_inline void draw_number(struct bench_state *s)
@@ -77,15 +77,39 @@ static __always_inline void draw_client(struct bench_state *s)
 	*(__u16 *)(s->frame + check) = ~(sum + (sum >> 16));
 }
 
+/* A request acknowledges the reply before it. */
+static __always_inline void number_pair(struct bench_state *s)
+{
+	__u32 ack = s->ack_at, seq = s->seq_at;
+
+	if (!ack || ack > BENCH_FRAME_MAX - 4 || seq > BENCH_FRAME_MAX - 4)
+		return;
+	s->seq += BENCH_REPLY_DATA;
+	*(__u32 *)(s->frame + ack) = bpf_htonl(s->seq);
+	*(__u32 *)(s->reply + seq) = bpf_htonl(s->seq);
+}
+
+static __always_inline long restore_reply(struct xdp_md *ctx, struct bench_state *s)
+{
+	__u32 len = s->reply_len;
+
+	if (!len || len > BENCH_FRAME_MAX)
+		return -1;
+	return restore_bounds(ctx, s, len) ?: bpf_xdp_store_bytes(ctx, 0, s->reply, len);
+}
+
 static __always_inline long restore(struct xdp_md *ctx, struct bench_state *s)
 {
 	__u32 len = s->len;
 
+	if (s->reply_len && s->turn++ & 1)
+		return restore_reply(ctx, s);
+	number_pair(s);
 	draw_number(s);
 	draw_client(s);
 	if (!len || len > BENCH_FRAME_MAX)
 		return -1;
-	return restore_bounds(ctx, s) ?: bpf_xdp_store_bytes(ctx, 0, s->frame, len);
+	return restore_bounds(ctx, s, len) ?: bpf_xdp_store_bytes(ctx, 0, s->frame, len);
 }
 
 SEC("xdp")

@@ -7,6 +7,7 @@
 
 #define BENCH_FRAME_MAX 512 /* bytes of a request's frame, a power of two */
 #define BENCH_CPUS      128
+#define BENCH_REPLY_DATA 16 /* bytes of data in the frames that take turns */
 
 enum bench_slot { BENCH_EMPTY, BENCH_SUBJECT, BENCH_SLOTS };
 
@@ -26,8 +27,15 @@ struct bench_state {
 	__u32 check_at;	 /* IPv4: where the header's checksum stands */
 	__u32 check_sum; /* of that header without the source, as 16-bit words */
 	__u32 next;	 /* not 0: numbers are not drawn, but follow each other from here */
+	__u32 ack_at;	 /* where the frame's TCP acknowledgement stands; 0: not changed */
+	__u32 reply_len; /* of the frame that takes turns with this one; 0: none does */
+	__u32 seq_at;	 /* and where its sequence number stands */
+	__u32 seq;	 /* what both are: of each pair that much more */
+	__u32 turn;	 /* odd: it is the reply's */
+	__u32 pad0;
 	__u8 frame[BENCH_FRAME_MAX];
-	__u64 pad[6];
+	__u8 reply[BENCH_FRAME_MAX];
+	__u64 pad[3];
 };
 _Static_assert(sizeof(struct bench_state) % 64 == 0, "bench_state");
 

@@ -16,7 +16,7 @@
 #define DATA_MAX   320
 #define REPLY_MAX  2048
 
-enum form { TEXT, META, BINARY, OTHER_PORT, OTHER_TCP };
+enum form { TEXT, META, BINARY, OTHER_PORT, OTHER_TCP, SERVICE_TCP, REPLY_TCP };
 
 struct row {
 	const char *name;
@@ -87,7 +87,7 @@ static struct packet_flow make_flow(const struct row *r)
 {
 	bool other = r->form == OTHER_PORT || r->form == OTHER_TCP;
 	struct packet_flow f = {.family = r->family == 6 ? AF_INET6 : AF_INET,
-				.proto = r->form == OTHER_TCP ? IPPROTO_TCP : IPPROTO_UDP,
+				.proto = r->form >= OTHER_TCP ? IPPROTO_TCP : IPPROTO_UDP,
 				.src_mac = {2, 0, 0, 0, 0, 2},
 				.dst_mac = {2, 0, 0, 0, 0, 1},
 				.sport = 40000,
@@ -242,6 +242,117 @@ static const char *measure(const struct subject *s, const struct row *r, FILE *j
 	return NULL;
 }
 
+/* ---- latencies ------------------------------------------------------------------------------ */
+
+static const char unmeasured[] =
+	"interfaces: [{name: eth0}]\n"
+	"cache: {capacity: 1024, memory: 8M}\n"
+	"latency: {flows: 0}\n"
+	"services:\n"
+	"  - name: test\n"
+	"    vips: ['10.0.0.1:11211', '[fd00::1]:11211']\n"
+	"    clients: [10.0.0.0/8, 'fd00::/8']\n";
+
+/* What a hit, or a miss, costs more where latencies are counted, as they are in all other rows. */
+static const struct row latency_rows[] = {
+	{"latency/hit/k16/v32", TEXT, 4, 16, 32, false, 1, WEIR_R_HIT, "<= 5"},
+	{"latency/miss/k16", TEXT, 4, 16, 0, false, 1, WEIR_R_MISS, "<= 40"},
+	{"latency/pass/tcp", SERVICE_TCP, 4, 16, 0, false, 1, WEIR_R_TCP, "<= 40"},
+	{"latency/reply/tcp", REPLY_TCP, 4, 16, 0, false, 1, WEIR_R_TCP, "<= 40"},
+	{"latency/pass/other/tcp", OTHER_TCP, 4, 16, 0, false, 1, WEIR_R_OTHER, ""},
+};
+
+static const char *compare(struct subject *s, const struct row *r, FILE *json)
+{
+	struct worker w[2] = {{.subject = &s[0], .cpu = first_cpu}, {.subject = &s[1], .cpu = first_cpu}};
+	time_t end = time(NULL) + row_seconds;
+	struct samples between = {.n = 0};
+	const char *bad;
+
+	for (int i = 0; i < 2; i++) {
+		w[i].turn = repeats / TURNS;
+		make_state(&s[i].states[first_cpu], r, first_cpu);
+		bad = fill(s[i].fx, r) ? "filling the hot set failed" : check_reply(&s[i], r, first_cpu);
+		if (bad)
+			return bad;
+	}
+	for (unsigned i = 0; i < rounds && (i < ROUNDS_MIN || time(NULL) < end); i++)
+		round_between(&w[0], &w[1], &between);
+	if (w[0].err || w[1].err)
+		return strerror(-(w[0].err ?: w[1].err));
+	for (int i = 0; i < 2; i++) /* and those of check_reply() */
+		if (rx_fixture_count(s[i].fx, r->reason) != w[i].packets + 1001)
+			return "not all packets left as they should";
+	report_row(json, r->name, "ns", &between, r->target);
+	return NULL;
+}
+
+/* ns of weir_tx for one of n replies of this host, TCP; what the kernel does for a test run included. */
+static double run_reply(struct subject *s, unsigned n, int *err)
+{
+	struct packet_flow f = {.family = AF_INET, .proto = IPPROTO_TCP, .sport = 11211, .dport = 40000};
+	unsigned char frame[256];
+	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .repeat = n);
+	double start;
+
+	inet_pton(AF_INET, "10.0.0.1", f.src);
+	inet_pton(AF_INET, "10.0.0.2", f.dst);
+	o.data_size_in = packet_build(frame, sizeof(frame), &f, "VALUE a 0 1\r\nx\r\nEND\r\n", 23);
+	start = thread_ns();
+	if (bpf_prog_test_run_opts(bpf_program__fd(rx_fixture_tx_prog(s->fx)), &o) || o.retval)
+		*err = -EIO;
+	return (thread_ns() - start) / n;
+}
+
+/* The client's packet before them makes the record. */
+static const char *compare_replies(struct subject *s, const struct row *r, FILE *json)
+{
+	struct samples between = {.n = 0}, turns;
+	struct worker w = {.subject = &s[0], .cpu = first_cpu};
+	int err = 0;
+
+	make_state(&s[0].states[first_cpu], r, first_cpu);
+	run(&w, BENCH_SUBJECT, 1);
+	for (unsigned i = 0; i < rounds; i++) {
+		turns.n = 0;
+		for (int k = 0; k < TURNS; k++) {
+			double less = run_reply(&s[1], repeats / TURNS, &err);
+
+			samples_add(&turns, run_reply(&s[0], repeats / TURNS, &err) - less);
+		}
+		samples_add(&between, samples_median(&turns));
+	}
+	if (err || w.err)
+		return strerror(-(err ?: w.err));
+	report_row(json, r->name, "ns", &between, r->target);
+	return NULL;
+}
+
+static int run_latency(char **prefixes, FILE *json)
+{
+	int failed = 0;
+
+	for (const struct row *r = latency_rows; r < latency_rows + sizeof(latency_rows) / sizeof(*r); r++) {
+		struct subject s[2] = {{0}};
+		const char *why;
+		int err;
+
+		if (!selected(r->name, prefixes))
+			continue;
+		err = open_subject(&s[0], r);
+		err = err ?: rx_fixture_open_yaml(&s[1].fx, unmeasured, 1500) ?: add_driver(&s[1]);
+		why = err			? strerror(-err) :
+		      r->form == REPLY_TCP	? compare_replies(s, r, json) :
+						  compare(s, r, json);
+		if (why)
+			report_error(r->name, why);
+		failed += why != NULL;
+		close_subject(&s[0]);
+		close_subject(&s[1]);
+	}
+	return failed;
+}
+
 static int run_rows(char **prefixes, FILE *json)
 {
 	struct subject s = {0};
@@ -276,7 +387,7 @@ int main(int argc, char **argv)
 	int failed;
 
 	report_head();
-	failed = run_rows(argv + optind, json);
+	failed = run_rows(argv + optind, json) + run_latency(argv + optind, json);
 	if (json && fclose(json))
 		return perror("writing results"), 1;
 	return failed ? 1 : 0;

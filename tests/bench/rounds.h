@@ -172,6 +172,21 @@ static void round_once(struct worker *w, struct samples *out, pthread_barrier_t 
 	samples_add(out, samples_median(&turns));
 }
 
+/* The same of what one subject costs more than another. */
+static __attribute__((unused)) void round_between(struct worker *more, struct worker *less, struct samples *out)
+{
+	struct samples turns = {.n = 0};
+	double before = run(less, BENCH_SUBJECT, less->turn), more_ns, after;
+
+	for (int i = 0; i < TURNS; i++) {
+		more_ns = run(more, BENCH_SUBJECT, more->turn);
+		after = run(less, BENCH_SUBJECT, less->turn);
+		samples_add(&turns, more_ns - (before + after) / 2);
+		before = after;
+	}
+	samples_add(out, samples_median(&turns));
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;

@@ -36,6 +36,8 @@ static struct weir_svc_fence the_svc_fences[WEIR_SERVICES_MAX];
 static __u64 the_pending[WEIR_PENDING];
 static struct weir_count the_stats[(WEIR_SERVICES_MAX + 1) * WEIR_REASON_MAX];
 static struct weir_work the_work;
+static struct weir_flow_rec the_recs[4];
+static struct weir_histogram the_latency[WEIR_LAT_PATHS];
 
 /* The fences that the program looked at, as they were. */
 static struct seen_fence {
@@ -56,6 +58,8 @@ static const struct fake_map *fake_maps(int *n)
 		MAP(svc_fence, the_svc_fences),
 		MAP(pending, the_pending),
 		MAP(stats, the_stats),
+		MAP(flow_recs, the_recs),
+		MAP(latency, the_latency),
 		{&work, &the_work, sizeof(the_work), 1},
 	};
 
@@ -553,6 +557,8 @@ static void configure(struct weir_config *c)
 	c->index_mask = BUCKETS - 1;
 	c->entries = ENTRIES;
 	c->mtu = 1500;
+	c->latency = 1;
+	c->rec_mask = sizeof(the_recs) / sizeof(*the_recs) - 1;
 	c->nvips = 2;
 	c->vips[0] = (struct weir_vip){.addr.w = {htonl(0x0a000001)}, .port = htons(11211), .family = 4};
 	c->vips[1] = (struct weir_vip){

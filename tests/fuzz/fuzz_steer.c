@@ -8,6 +8,7 @@
  * - After each packet `active` of each backend is the number of its flows that count, and no flow stands in
  *   the table twice.
  * - A flow in the table stays with its backend while that lives; fragments follow the first.
+ * - What is counted of latencies changes nothing of that, and no sample is longer than since the beginning.
  */
 #include "../bpf/packet.c"
 
@@ -22,6 +23,7 @@
 #include "steer_check.h"
 
 #define BUCKETS 4  /* 32 flows: most steps meet a full table */
+#define RECS	8  /* and half of them another's record */
 #define USED_MAX 128
 #define START	(1000 * 1000000000ULL)
 #define MAC	"\x02\0\0\0\x5e\x47"
@@ -42,6 +44,9 @@ static struct weir_svc_fence the_svc_fences[WEIR_SERVICES_MAX];
 static __u64 the_pending[WEIR_PENDING];
 static struct weir_count the_stats[(WEIR_SERVICES_MAX + 1) * WEIR_REASON_MAX];
 static struct weir_work the_work;
+static struct weir_flow_rec the_recs[RECS];
+static struct weir_histogram the_latency[WEIR_SERVICES_MAX * WEIR_LAT_PATHS];
+static struct weir_histogram the_backend_latency[WEIR_BACKENDS_MAX * WEIR_BACKEND_PATHS];
 
 static int no_grace(void *arg)
 {
@@ -79,6 +84,7 @@ static bool given[WEIR_POOLS_MAX];
 static const char config_text[] =
 	"interfaces: [{name: eth0}]\n"
 	"cache: {capacity: 64, memory: 64K}\n"
+	"latency: {interval: 0, timeout: 300ms}\n"
 	"flows: {capacity: 1024, idle: {tcp: 1h, udp: 30s, half_open: 5s, closing: 60s, closed: 10s}}\n"
 	"pools:\n"
 	"- name: tun\n"
@@ -195,6 +201,9 @@ static const struct fake_map *fake_maps(int *n)
 		MAP(svc_fence, the_svc_fences),
 		MAP(pending, the_pending),
 		MAP(stats, the_stats),
+		MAP(flow_recs, the_recs),
+		MAP(latency, the_latency),
+		MAP(backend_latency, the_backend_latency),
 		{&work, &the_work, sizeof(the_work), 1},
 	};
 
@@ -204,6 +213,10 @@ static const struct fake_map *fake_maps(int *n)
 
 /* Each packet is counted once. */
 static struct weir_count *counted;
+
+/* In which it was counted, too. */
+static struct weir_histogram *histograms[8];
+static unsigned nhistograms;
 
 static bool in_use(unsigned backend)
 {
@@ -226,6 +239,10 @@ UNWATCHED static void *fake_lookup(void *map, const void *key, void *value)
 	if (map == &stats) {
 		require(value && !counted);
 		counted = value;
+	}
+	if (map == &latency) {
+		require(value && nhistograms < sizeof(histograms) / sizeof(*histograms));
+		histograms[nhistograms++] = value;
 	}
 	return value;
 }
@@ -382,6 +399,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	the_ctl.index_buckets = 64;
 	the_ctl.slabs = the_ctl.entries = the_ctl.ncpu = 1;
 	the_ctl.flow_buckets = BUCKETS;
+	the_ctl.flow_recs = RECS;
 	require(!config_parse(&c, "fuzz.yaml", text, whole_text(text, sizeof(text)), stderr));
 	make_pools(c);
 	for (int i = 0; i < 8; i++)
@@ -399,6 +417,11 @@ static bool touched; /* by the control plane */
 /* Where the last first fragment went, by the addresses and the protocol: the backend's number + 1, 0: not known. */
 static __u16 first_went[16][TARGETS][2];
 static bool bent; /* some packet: it may have been anybody's */
+
+/* Of all packets of an input: what became of them. */
+static struct totals {
+	__u64 hash, packets;
+} totals;
 
 UNWATCHED static void begin(void)
 {
@@ -419,6 +442,8 @@ UNWATCHED static void begin(void)
 	memset(the_pending, 0, sizeof(the_pending));
 	memset(first_went, 0, sizeof(first_went));
 	memset(&the_work, 0, sizeof(the_work));
+	memset(the_recs, 0, sizeof(the_recs));
+	memset(&totals, 0, sizeof(totals));
 	fake_now = START;
 	host.mtu = 1500;
 	host.lost = -1;
@@ -460,7 +485,7 @@ struct step {
 	__u8 ttl;    /* 1 to 4: one more than it is */
 	__u8 len;    /* of the payload, in steps of 8 bytes */
 	__u8 v;	     /* whatever else there is to choose */
-	__u8 at[2];  /* which byte is bent, */
+	__u8 at[2];  /* which byte is bent; of TCP what seq and ack are */
 	__u8 bend;   /* how, */
 	__u8 chop;   /* and how many are missing */
 };
@@ -506,7 +531,8 @@ static void flow_of(struct flow *f, char *src, const struct step *s, const char 
 
 static void l4_packet(struct frame *f, const struct step *s, const struct flow *flow, bool tcp, __u8 flags)
 {
-	struct tcp t = {.seq = 1000 + s->v, .ack = 2000, .flags = flags, .window = 512, .options = s->v % 4 * 4};
+	struct tcp t = {.seq = 1000 + s->v + s->at[0] * 8, .ack = 2000 + s->at[1] * 8, .flags = flags, .window = 512,
+			.options = s->v % 4 * 4};
 	static __u8 data[4096];
 	size_t n = payload(s, data, !tcp && flow->dport == 11211);
 
@@ -514,6 +540,10 @@ static void l4_packet(struct frame *f, const struct step *s, const struct flow *
 		frame_tcp(f, flow, &t, data, n);
 	else
 		frame_udp(f, flow, data, n);
+	if (tcp && t.options == 12) { /* a time stamp */
+		memcpy(f->b + f->l4 + 20, (const __u8[12]){1, 1, 8, 10, 0, 0, 0, s->at[0], 0, 0, 0, s->at[1]}, 12);
+		frame_fix_l4_csum(f);
+	}
 }
 
 /* Turned about: what the other end of the flow would send. */
@@ -693,12 +723,65 @@ UNWATCHED static int must_go_to(const struct step *s)
 	return weir_flow_backend(v);
 }
 
+/* ---- latencies -------------------------------------------------------------------------------- */
+
+/* The records hold together. */
+UNWATCHED static void check_records(void)
+{
+	__u32 now = fake_now >> WEIR_REC_TIME;
+
+	for (unsigned i = 0; i < RECS; i++) {
+		const struct weir_flow_rec *r = &the_recs[i];
+
+		if (!r->hash)
+			continue;
+		require(cfg.latency && (r->hash >> 20) % RECS == i && r->packets && r->bytes >= 20 * r->packets);
+		require(r->state >= WEIR_REC_OPEN && r->state <= WEIR_REC_OVER && r->seen <= now && r->first <= r->seen);
+		require(r->sent_ns <= fake_now && r->echo_ns[0] <= fake_now && r->echo_ns[1] <= fake_now);
+		require(r->backend == WEIR_BACKEND_NONE || r->backend < WEIR_BACKENDS_MAX);
+		require(!(r->flags & WEIR_REC_ONEWAY) || r->backend != WEIR_BACKEND_NONE);
+		/* What waits is looked for: or its end would be missed. */
+		if (r->info & 1 && r->state == WEIR_REC_OPEN && r->sent_ns)
+			require(r->flags & (r->flags & WEIR_REC_ONEWAY ? WEIR_REC_LOOK_C : WEIR_REC_LOOK_S));
+		if (r->info & 1 && r->echo_ns[0] > WEIR_REC_LOOKING)
+			require(r->flags & WEIR_REC_LOOK_S);
+		if (r->info & 1 && r->echo_ns[1] > WEIR_REC_LOOKING)
+			require(r->flags & WEIR_REC_LOOK_C);
+	}
+}
+
+/* One packet ends a request or half of a handshake, a round trip, and begins others: three samples at most. */
+UNWATCHED static void check_samples(void)
+{
+	__u64 sum = 0, n = 0;
+
+	while (nhistograms) {
+		struct weir_histogram *h = histograms[--nhistograms];
+
+		for (int b = 0; b < WEIR_LAT_BUCKETS; b++)
+			n += h->n[b];
+		n += h->lost + h->failed;
+		sum += h->sum_ns;
+		*h = (struct weir_histogram){};
+	}
+	require(n <= 4 && sum <= 4 * (fake_now - START));
+	require(cfg.latency || !n);
+}
+
 /* ---- one packet ------------------------------------------------------------------------------- */
 
 struct sent {
 	struct frame in, out;
 	int action, reason;
 };
+
+UNWATCHED static void total_up(const struct sent *s)
+{
+	totals.hash = weir_hash_word(totals.hash, (__u64)s->action << 32 | s->reason);
+	for (size_t i = 0; i + 8 <= s->out.len; i += 8)
+		totals.hash = weir_hash_word(totals.hash, *(const __u64 *)(s->out.b + i));
+	totals.packets++;
+}
 
 static int reason_counted(void)
 {
@@ -814,6 +897,9 @@ static void check_sent(const struct sent *s, const struct step *step, int must)
 	else
 		require(s->out.len == s->in.len && !memcmp(s->in.b, s->out.b, s->in.len));
 	check_table();
+	check_records();
+	check_samples();
+	total_up(s);
 	if (must >= 0 && s->reason != WEIR_R_NO_ROOM) {
 		int b = went_to(s);
 
@@ -924,11 +1010,12 @@ static void sweep(void)
 	check_table();
 }
 
-int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
+static void play(const __u8 *data, size_t size, bool latency)
 {
 	const __u8 *end = data + size;
 
 	begin();
+	*(volatile __u32 *)&cfg.latency = latency;
 	while (data + sizeof(struct step) <= end) {
 		struct step s;
 		size_t raw = 0;
@@ -951,6 +1038,16 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 			sweep();
 		data += raw;
 	}
+}
+
+int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
+{
+	struct totals without;
+
+	play(data, size, false);
+	without = totals;
+	play(data, size, true);
+	require(!memcmp(&without, &totals, sizeof(without)));
 	return 0;
 }
 
@@ -972,6 +1069,12 @@ static const struct step stories[] = {
 	TCP(4, TCP_SYN, .v = 0x80),
 	PKT(STEP_BACK, 8, 0, TCP_SYN | TCP_ACK),
 	TCP(4, TCP_ACK),
+	PKT(STEP_TIME, 0, 0, 0, .len = 1, .v = 1),
+	TCP(4, TCP_ACK, .len = 2, .v = 3, .at = {1, 0}),
+	TCP(4, TCP_ACK, .len = 2, .v = 3, .at = {2, 0}),
+	PKT(STEP_BACK, 8, 0, TCP_ACK, .len = 200, .v = 3, .at = {200, 2}),
+	PKT(STEP_BACK, 8, 0, TCP_ACK, .len = 200, .v = 3, .at = {201, 2}),
+	TCP(4, TCP_ACK, .len = 2, .v = 3, .at = {3, 201}),
 	TCP(4, TCP_ACK | TCP_FIN),
 	PKT(STEP_BACK, 8, 0, TCP_FIN | TCP_ACK),
 	PKT(STEP_BACK, 8, 2, TCP_FIN | TCP_ACK),

@@ -12,9 +12,9 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 count=0 failures=0 bad=0
 
-commands=("check" "load" "unload" "reload" "run" "status" "stats" "doctor" "service show" "service add" "service set" "service del"
+commands=("check" "load" "unload" "reload" "run" "status" "stats" "top" "metrics" "doctor" "service show" "service add" "service set" "service del"
 	"backend show" "backend add" "backend set" "backend drain" "backend enable" "backend disable" "backend del"
-	"flow show" "cache warm" "cache show" "cache get"
+	"flow show" "flow top" "latency show" "cache warm" "cache show" "cache get"
 	"cache put" "cache drop" "cache flush")
 doctor_checks="kernel btf jit bpffs capabilities xdp_program mmapable_map dispatcher"
 
@@ -278,16 +278,51 @@ wrong_value "flow show: --limit takes a number, not '-1'" flow show --limit -1
 wrong_value "flow show: 'state=open,udp': a state is open, half-open, closing, closed, udp, found or resting" \
 	flow show state=open,udp
 wrong_value "flow show: 'port=1': port is there twice" flow show port=2 port=1
+wrong_value "flow top: --by is latency, bytes or packets, not 'age'" flow top --by age
+wrong_value "flow top: --limit takes a number from 0 to 4194304, not '5k'" flow top --limit 5k
+wrong_value "flow top: 'state=open,udp': a state is open, half-open, closing, closed, udp, found or resting" \
+	flow top state=open,udp
+paths="hit, miss, request, request_acked, connect_server, connect_client, connect, rtt_server, rtt_client"
+wrong_value "latency show: no path 'hits'; there is: $paths" latency show www --path hits
+wrong_value "latency show: --path is of services, --backends shows both of theirs" latency show --backends --path hit
 try flow show b1
 is "no filter: status" $status 2
 has "no filter" "$err" "weir: flow show: 'b1': a filter is backend=NAME"
+end
+
+begin "wrong values of metrics, too"
+wrong_value "metrics: --format is prometheus, openmetrics, json, emf or statsd, not 'graphite'" \
+	metrics --format graphite
+try metrics --json --format emf
+is "--json --format emf: status" $status 2
+has "--json --format emf" "$err" "metrics: --json and --format emf contradict each other"
+wrong_value "metrics: --textfile and --statsd: one of them" metrics --textfile x.prom --statsd localhost:8125
+wrong_value "metrics: --textfile takes the format prometheus only" metrics --textfile x.prom --format openmetrics
+wrong_value "metrics: --textfile takes the name of a file, not '/tmp/'" metrics --textfile /tmp/
+for server in localhost :8125 localhost: localhost:0 localhost:65536 localhost:http ::1:8125 '[::1:8125' '[]:1'; do
+	wrong_value "metrics: --statsd is HOST:PORT or [ADDRESS]:PORT, not '$server'" metrics --statsd "$server"
+done
+wrong_value "metrics: --interval is a time from 1s to 1d, not '500ms'" metrics --format emf --interval 500ms
+wrong_value "metrics: --interval: the format prometheus has no place for a second document" metrics --interval 1s
+wrong_value "metrics: --namespace is of the formats emf and statsd" metrics --namespace x
+wrong_value "metrics: --namespace is 1 to 100 of a-z, A-Z, 0-9, . _ -" metrics --format statsd --namespace a/b
+end
+
+begin "wrong values of top, too; without a terminal it says what helps"
+for time in 99ms 61m x ''; do
+	wrong_value "top: --delay is a time from 100ms to 1h, not '$time'" top --once --delay "$time"
+done
+try top --json
+is "top --json: status" $status 2
+has "top --json" "$err" "weir: top: --json goes with --once"
+wrong_value "top: standard output is no terminal: use --once" top
 end
 
 begin "commands on what is not loaded fail with a sentence, and a document"
 for c in "backend show" "backend add b1 10.0.0.1" "backend set b1 --capacity 5" "backend drain b1 --wait=1s" \
 	"backend enable b1" "backend disable b1" "backend del b1" "service show" "service set www --fail drop" \
 	"service set www --ttl 5s" "service add www 192.0.2.1:80" "service del www" \
-	"flow show" "flow show --count"; do
+	"flow show" "flow show --count" "flow top" "latency show" "latency show --backends"; do
 	# shellcheck disable=SC2086
 	try $c --json
 	if [ $status = 0 ]; then
@@ -334,6 +369,11 @@ try check -c "$here/docs/weir.example.yaml" --json
 is "status" $status 0
 is "kind" "$(json kind)" '"check"'
 is "ok" "$(json ok)" true
+is "latency" "$(json latency | tr -d ' \n')" '{"flows":32768,"interval_seconds":0.004,"timeout_seconds":1.0,"slow_seconds":0.25}'
+try check -c "$here/docs/weir.example.yaml"
+has "latency in words" "$out" "latency, of 32,768 flows at most
+  measured: each flow at most every 4ms, lost without a reply for 1s
+  logged: flows with a request of more than 250ms"
 end
 
 begin "check of a file that is not there is a failure that names it"
@@ -405,6 +445,17 @@ else
 	skip "doctor leaves no program or map behind" "needs root and bpftool"
 fi
 
+# ---- top -----------------------------------------------------------------------------------------
+
+begin "top of what cannot be opened fails with a sentence, and a document"
+try top --once --json -d 100ms
+if [ $status != 0 ]; then # else something is loaded here
+	[ $status = 1 ] || [ $status = 3 ] || [ $status = 4 ] || wrong "status $status"
+	is "kind" "$(json kind)" '"error"'
+	has "message" "$err" "weir: top: "
+fi
+end
+
 # ---- stats -------------------------------------------------------------------------------------
 
 begin "stats that cannot be read say why, as a document too"
@@ -462,7 +513,10 @@ begin "completion knows the values of options: modes, formats, files, services"
 touch "$tmp/list.csv"
 is "modes" "$(complete_words load -m na)" native
 is "formats" "$(complete_words cache warm --format j)" jsonl
+is "formats of metrics" "$(complete_words metrics --format s)" statsd
 is "schedulers" "$(complete_words service set www --scheduler maglev-)" maglev-bounded
+is "paths" "$(complete_words latency show --path request)" $'request\nrequest_acked'
+is "orders" "$(complete_words flow top --by b)" bytes
 is "verbs" "$(complete_words backend d)" $'drain\ndisable\ndel'
 is "files" "$(complete_words cache warm "$tmp/li")" "$tmp/list.csv"
 is "configuration" "$(complete_words check -c "$tmp/li")" "$tmp/list.csv"

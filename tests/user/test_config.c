@@ -68,7 +68,11 @@ static void test_duration(void)
 		{ "5M", -EINVAL, 0 },
 		{ "5min", -EINVAL, 0 },
 		{ "5sm", -EINVAL, 0 },
-		{ "5us", -EINVAL, 0 },
+		{ "5us", 0, 5000 },
+		{ "1ms500us", 0, 1500000 },
+		{ "5su", -EINVAL, 0 },
+		{ "5u", -EINVAL, 0 },
+		{ "1us1ms", -EINVAL, 0 },
 		{ "30m1h", -EINVAL, 0 },
 		{ "5m5m", -EINVAL, 0 },
 		{ "1h30", -EINVAL, 0 },
@@ -853,7 +857,7 @@ static void test_memory(void)
 	config_memory(&c, 2, &m);
 	CHECK_INT(m.hits, 0);
 	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + steering_bytes(2) +
-				   2 * (2 * 3680 + 2 * sizeof(struct weir_config)));
+				   2 * (2 * 2 * 3704 + 2 * sizeof(struct weir_config)));
 	test_end();
 }
 
