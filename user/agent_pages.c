@@ -45,21 +45,25 @@ static bool is_api(const struct page_ask *ask)
 	return !strncmp(ask->path, "/api/", 5);
 }
 
-static void write_error(FILE *f, const struct page_ask *ask, struct page *p, const char *text)
+static void write_document(FILE *f, const char *kind, json_t *body)
 {
-	const char *shown = printable(text, strlen(text));
-	json_t *doc;
+	json_t *doc = out_whole(kind, body);
 
-	p->keep = false;
-	p->type = is_api(ask) ? JSON : TEXT;
-	if (!is_api(ask)) {
-		fprintf(f, "%s\n", shown);
-		return;
-	}
-	doc = out_whole("error", json_pack("{s:s, s:i}", "error", shown, "status", p->status));
 	json_dumpf(doc, f, OUT_REALS | JSON_INDENT(2));
 	putc('\n', f);
 	json_decref(doc);
+}
+
+static void write_error(FILE *f, const struct page_ask *ask, struct page *p, const char *text)
+{
+	const char *shown = printable(text, strlen(text));
+
+	p->keep = false;
+	p->type = is_api(ask) ? JSON : TEXT;
+	if (is_api(ask))
+		write_document(f, "error", json_pack("{s:s, s:i}", "error", shown, "status", p->status));
+	else
+		fprintf(f, "%s\n", shown);
 }
 
 int page_error(const struct page_ask *ask, struct page *p, int status, const char *fmt, ...)
@@ -115,17 +119,15 @@ static int write_alive(FILE *f, const struct agent_view *v, const struct page_as
 
 static int write_ready(FILE *f, const struct agent_view *v, const struct page_ask *ask, struct page *p)
 {
-	json_t *reasons = agent_not_ready(v), *reason, *doc;
+	json_t *reasons = agent_not_ready(v), *reason;
 	size_t i;
 
 	p->status = json_array_size(reasons) ? 503 : 200;
 	p->keep = false;
 	if (strstr(ask->accept, "application/json")) {
 		p->type = JSON;
-		doc = out_whole("ready", json_pack("{s:b, s:o}", "ready", p->status == 200, "reasons", reasons));
-		json_dumpf(doc, f, OUT_REALS | JSON_INDENT(2));
-		putc('\n', f);
-		json_decref(doc);
+		write_document(f, "ready",
+			       json_pack("{s:b, s:o}", "ready", p->status == 200, "reasons", reasons));
 		return 0;
 	}
 	if (p->status == 200)

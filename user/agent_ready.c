@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "agent_config.h"
 #include "backends.h"
 
 #define LOOK_NS 1000000000ULL
@@ -58,13 +59,11 @@ static void look_at_lease(json_t *reasons, const struct weir_ctl *ctl)
 		add(reasons, "the lease is over: nothing is answered");
 }
 
-static bool is_checked(const struct config *c, const char *pool)
+static bool is_checked(const struct config *c, const char *name)
 {
-	for (unsigned i = 0; c && i < c->npools; i++) {
-		if (!strncmp(c->pools[i].name, pool, WEIR_NAME_MAX))
-			return c->pools[i].check.kind != CHECK_NONE;
-	}
-	return false;
+	const struct config_pool *pool = configured_pool(c, name);
+
+	return pool && pool->check.kind != CHECK_NONE;
 }
 
 static bool takes_connections(const struct pools_mem *m, unsigned backend)

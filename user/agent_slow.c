@@ -5,7 +5,6 @@
  */
 #include "agent_slow.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,18 +77,16 @@ static __u64 count_slow(struct dataplane *dp, __u64 slow_ns)
 static void tell(const struct slow *s, const struct latency_flow *f)
 {
 	const struct pools_mem *m = dp_pools(s->dp);
-	bool steered = f->rec.backend < WEIR_BACKENDS_MAX && *m->backend_ctl[f->rec.backend].name;
+	bool steered = backend_known(m, f->rec.backend);
 	const char *backend = steered ? backend_name(m, f->rec.backend) : "", *to = steered ? " to " : "";
-	const char *service = f->svc < WEIR_SERVICES_MAX ? dp_ctl(s->dp)->services[f->svc].name : "";
-	struct flow_seen flow = { .client = f->client, .family = f->family };
-	char address[64], client[80], usec[16];
+	const char *service = f->flow.svc < WEIR_SERVICES_MAX ? dp_ctl(s->dp)->services[f->flow.svc].name : "";
+	char client[80], usec[16];
 	const struct say_field fields[] = {
 		{ "WEIR_SERVICE", service }, { "WEIR_BACKEND", backend },   { "WEIR_CLIENT", client },
 		{ "WEIR_LATENCY_USEC", usec }, { NULL, NULL },
 	};
 
-	snprintf(client, sizeof(client), f->family == 6 ? "[%s]:%u" : "%s:%u",
-		 flow_client_text(&flow, address, sizeof(address)), ntohs(f->port));
+	flow_client_port(&f->flow, client, sizeof(client));
 	snprintf(usec, sizeof(usec), "%u", f->rec.request.latest);
 	say_with(LOG_NOTICE, fields, "slow: service %.31s, a request of %s%s%s took %s", service, client, to,
 		 backend, human_duration(f->rec.request.latest * 1000ULL));
@@ -102,7 +99,7 @@ static int on_flow(const struct latency_flow *f, void *arg)
 	/* Idle is the client, which may have waited for all that time. */
 	__u64 age = LATE_NS + (monotonic_ns() - s->looked_ns) + f->rec.request.latest * 1000ULL;
 
-	if (f->rec.request.latest * 1000ULL < s->slow_ns || f->idle_ns > age)
+	if (f->rec.request.latest * 1000ULL < s->slow_ns || f->flow.idle_ns > age)
 		return 0;
 	if (seen->hash == f->rec.hash && seen->n == f->rec.request.n)
 		return 0;

@@ -83,6 +83,11 @@ int find_backend(const struct session *s, unsigned pool, const char *name, unsig
 
 /* ---- words ------------------------------------------------------------------------------------ */
 
+bool backend_known(const struct pools_mem *m, unsigned backend)
+{
+	return backend < WEIR_BACKENDS_MAX && *m->backend_ctl[backend].name;
+}
+
 const char *pool_name(const struct pools_mem *m, unsigned pool)
 {
 	char *text = ring();

@@ -18,6 +18,9 @@ int next_pool(const struct pools_mem *m, int pool);
 /* As pools_next(), with those that a command took out of what the configuration has. */
 int next_backend(const struct pools_mem *m, unsigned pool, int backend);
 
+/* Whether a flow's backend is one that is there: not this host, nor one that is gone. */
+bool backend_known(const struct pools_mem *m, unsigned backend);
+
 const char *pool_name(const struct pools_mem *m, unsigned pool);
 /* "web/b1"; a static ring. */
 const char *backend_name(const struct pools_mem *m, unsigned backend);

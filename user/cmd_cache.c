@@ -48,11 +48,6 @@ struct facts {
 	__u64 cas, hits, left_ns; /* WEIR_NEVER: does not expire */
 };
 
-static const char *state_name(int reason)
-{
-	return reason == WEIR_R_HIT ? "hit" : reason == WEIR_R_EXPIRED ? "expired" : "fenced";
-}
-
 static __u64 time_left(__u64 expires_ns, __u64 now_ns)
 {
 	if (expires_ns == WEIR_NEVER)
@@ -67,7 +62,7 @@ static struct facts facts_of(const struct session *s, const struct weir_slot *sl
 
 	return (struct facts){
 		.service = s->ctl->services[slot->svc].name,
-		.state = state_name(hotset_state(s->hot, slot, now)),
+		.state = hotset_state_name(hotset_state(s->hot, slot, now)),
 		.key = slot_key(slot),
 		.key_len = slot->key_len,
 		.value_len = slot->value_len,

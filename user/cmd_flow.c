@@ -25,14 +25,9 @@ struct flows {
 
 /* ---- one flow --------------------------------------------------------------------------------- */
 
-static bool is_free(const struct flows *f, unsigned backend)
-{
-	return backend >= WEIR_BACKENDS_MAX || !*f->m->backend_ctl[backend].name;
-}
-
 static const char *flow_backend(const struct flows *f, const struct flow_seen *flow)
 {
-	return is_free(f, flow->backend) ? "-" : backend_name(f->m, flow->backend);
+	return backend_known(f->m, flow->backend) ? backend_name(f->m, flow->backend) : "-";
 }
 
 static const char *flow_service(const struct flows *f, const struct flow_seen *flow)
@@ -49,7 +44,7 @@ static json_t *name_or_null(const char *name)
 
 static void document_flow(const struct flows *f, const struct flow_seen *flow)
 {
-	bool nobody = is_free(f, flow->backend);
+	bool nobody = !backend_known(f->m, flow->backend);
 	char client[64];
 	const char *service = flow_service(f, flow);
 	json_t *doc = json_pack("{s:s, s:i, s:s, s:i, s:s, s:f}", "protocol", flow->tcp ? "tcp" : "udp",
@@ -91,7 +86,7 @@ static int on_flow(const struct flow_seen *flow, void *arg)
 		return 0;
 	f->matched++;
 	if (f->counts)
-		f->counts[is_free(f, flow->backend) ? WEIR_BACKENDS_MAX : flow->backend]
+		f->counts[backend_known(f->m, flow->backend) ? flow->backend : WEIR_BACKENDS_MAX]
 			 [flow->state % WEIR_FLOW_STATES]++;
 	else if (!f->limit || f->shown < f->limit)
 		print_flow(f, flow);
@@ -142,7 +137,7 @@ static void print_counts(const struct flows *f)
 	for (unsigned b = 0; b <= WEIR_BACKENDS_MAX; b++) {
 		if (!row_total(f->counts[b]))
 			continue;
-		table_cell(&t, "%s", is_free(f, b) ? "-" : backend_name(f->m, b));
+		table_cell(&t, "%s", backend_known(f->m, b) ? backend_name(f->m, b) : "-");
 		for (unsigned c = 0; c < COLUMNS; c++)
 			table_cell(&t, "%s", human_count(column_count(f->counts[b], c)));
 		table_cell(&t, "%s", human_count(row_total(f->counts[b])));
@@ -155,9 +150,9 @@ static json_t *json_counts(const struct flows *f, unsigned b)
 	json_t *doc = json_object();
 
 	json_object_set_new(doc, "pool",
-			    is_free(f, b) ? json_null() : json_string(pool_name(f->m, pools_of(f->m, b))));
+			    backend_known(f->m, b) ? json_string(pool_name(f->m, pools_of(f->m, b))) : json_null());
 	json_object_set_new(doc, "backend",
-			    is_free(f, b) ? json_null() : json_string(f->m->backend_ctl[b].name));
+			    backend_known(f->m, b) ? json_string(f->m->backend_ctl[b].name) : json_null());
 	for (unsigned c = 0; c < COLUMNS; c++)
 		json_object_set_new(doc, columns[c].field, json_integer(column_count(f->counts[b], c)));
 	json_object_set_new(doc, "flows", json_integer(row_total(f->counts[b])));

@@ -44,7 +44,7 @@ static int compare(const void *a, const void *b, void *arg)
 
 	if (x != y)
 		return x > y ? -1 : 1;
-	return f->idle_ns < g->idle_ns ? -1 : f->idle_ns > g->idle_ns;
+	return f->flow.idle_ns < g->flow.idle_ns ? -1 : f->flow.idle_ns > g->flow.idle_ns;
 }
 
 static void sort(struct top *t)
@@ -72,26 +72,12 @@ static int make_room(struct top *t)
 	return 0;
 }
 
-/* As the flow table has it, for filters and words. */
-static struct flow_seen seen_of(const struct latency_flow *f)
-{
-	return (struct flow_seen){.state = f->state,
-				  .backend = f->rec.backend,
-				  .svc = f->svc,
-				  .idle_ns = f->idle_ns,
-				  .client = f->client,
-				  .port = f->port,
-				  .family = f->family,
-				  .tcp = f->tcp};
-}
-
 static int on_flow(const struct latency_flow *f, void *arg)
 {
-	struct flow_seen seen = seen_of(f);
 	struct top *t = arg;
 	int err = 0;
 
-	if (!filter_match(&t->filter, &seen))
+	if (!filter_match(&t->filter, &f->flow))
 		return 0;
 	t->matched++;
 	if (t->n == t->room || (t->limit && t->n >= 2 * t->limit))
@@ -105,12 +91,12 @@ static int on_flow(const struct latency_flow *f, void *arg)
 
 static const char *service_of(const struct top *t, const struct latency_flow *f)
 {
-	return f->svc < WEIR_SERVICES_MAX ? t->s.ctl->services[f->svc].name : "";
+	return f->flow.svc < WEIR_SERVICES_MAX ? t->s.ctl->services[f->flow.svc].name : "";
 }
 
 static bool is_local(const struct top *t, const struct latency_flow *f)
 {
-	return f->rec.backend >= WEIR_BACKENDS_MAX || !*t->pools->backend_ctl[f->rec.backend].name;
+	return !backend_known(t->pools, f->rec.backend);
 }
 
 static const char *us(__u32 n)
@@ -121,15 +107,13 @@ static const char *us(__u32 n)
 static void add_row(const struct top *t, struct table *table, const struct latency_flow *f)
 {
 	const struct weir_flow_rec *r = &f->rec;
-	struct flow_seen seen = seen_of(f);
 	const char *service = service_of(t, f);
 	char client[64];
 
-	table_cell(table, f->family == 6 ? "[%s]:%u" : "%s:%u",
-		   flow_client_text(&seen, client, sizeof(client)), ntohs(f->port));
+	table_cell(table, "%s", flow_client_port(&f->flow, client, sizeof(client)));
 	table_cell(table, "%s", *service ? service : "-");
 	table_cell(table, "%s", is_local(t, f) ? "-" : backend_name(t->pools, r->backend));
-	table_cell(table, "%s", flow_state_name(f->state));
+	table_cell(table, "%s", flow_state_name(f->flow.state));
 	table_cell(table, "%s", human_count(r->packets));
 	table_cell(table, "%s", human_bytes(r->bytes));
 	table_cell(table, "%s", us(r->request.smooth));
@@ -185,13 +169,12 @@ static json_t *json_flow(const struct top *t, const struct latency_flow *f)
 {
 	const struct weir_flow_rec *r = &f->rec;
 	const char *service = service_of(t, f);
-	struct flow_seen seen = seen_of(f);
 	bool local = is_local(t, f);
 	char client[64];
 	json_t *doc = json_pack("{s:s, s:i, s:s, s:i, s:s, s:s?, s:s?, s:s?, s:I, s:I}", "protocol",
-				f->tcp ? "tcp" : "udp", "family", (int)f->family, "client",
-				flow_client_text(&seen, client, sizeof(client)), "port", ntohs(f->port),
-				"state", flow_state_name(f->state), "service", *service ? service : NULL,
+				f->flow.tcp ? "tcp" : "udp", "family", (int)f->flow.family, "client",
+				flow_client_text(&f->flow, client, sizeof(client)), "port", ntohs(f->flow.port),
+				"state", flow_state_name(f->flow.state), "service", *service ? service : NULL,
 				"pool", local ? NULL : pool_name(t->pools, pools_of(t->pools, r->backend)),
 				"backend", local ? NULL : t->pools->backend_ctl[r->backend].name, "packets",
 				(json_int_t)r->packets, "bytes", (json_int_t)r->bytes);
@@ -202,7 +185,7 @@ static json_t *json_flow(const struct top *t, const struct latency_flow *f)
 	json_object_set_new(doc, "rtt_client", json_rtt(r, 1));
 	json_object_set_new(doc, "connect_seconds", seconds(r->connect_us));
 	json_object_set_new(doc, "age_seconds", json_real(f->age_ns / 1e9));
-	json_object_set_new(doc, "idle_seconds", json_real(f->idle_ns / 1e9));
+	json_object_set_new(doc, "idle_seconds", json_real(f->flow.idle_ns / 1e9));
 	return doc;
 }
 

@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "backends.h"
@@ -13,7 +12,6 @@
 #include "nic.h"
 #include "shows.h"
 
-#define AGENT_LOST_NS 10000000000ULL /* it is seen each second */
 
 struct status {
 	struct session s;
@@ -134,9 +132,7 @@ static void look_at_ifaces(struct status *t)
 
 static void look_at_netns(struct status *t)
 {
-	struct stat st;
-
-	t->elsewhere = !stat("/proc/self/ns/net", &st) && t->s.ctl->netns && t->s.ctl->netns != st.st_ino;
+	t->elsewhere = dp_elsewhere(t->s.dp);
 	if (t->elsewhere)
 		add_warning(t,
 			    "loaded in another network namespace (inode %llu): its interfaces cannot be seen "

@@ -135,6 +135,9 @@ __u64 build_number(struct source *s, const char *field, const char *text, __u64 
 /* A duration between two others, all written as the file has them. */
 __u64 build_time(struct source *s, const char *field, const char *text, const char *min, const char *max,
 		 const char *dflt);
+/* How many flows, up to a power of two. `which`, for people: "from 1024 to 4M, as in 32K". */
+__u32 build_flow_count(struct source *s, const char *field, const char *text, __u32 min, __u32 max, __u32 dflt,
+		       const char *which);
 /* A name of WEIR_NAME_MAX bytes; false when it is none. */
 bool build_name(struct source *s, const char *field, const char *text, char *name);
 

@@ -17,22 +17,10 @@ const cyaml_schema_field_t latency_fields[] = {
 
 static __u32 build_recs(struct source *s, const char *text)
 {
-	__u64 n = RECS_DFLT;
-	__u32 recs = RECS_MIN;
-
 	if (text && !strcmp(text, "0"))
 		return 0;
-	/* as flows.capacity: counted, not measured in bytes */
-	if (text && (strpbrk(text, "BGTgt") || parse_size(text, &n) || n < RECS_MIN || n > WEIR_RECS_MAX)) {
-		fault(s, "latency.flows",
-		      "'%.60s' is not a number of flows from 1024 to 4M, as in 100000 or 32K, or 0 for no "
-		      "latencies",
-		      text);
-		n = RECS_DFLT;
-	}
-	while (recs < n)
-		recs *= 2;
-	return recs;
+	return build_flow_count(s, "latency.flows", text, RECS_MIN, WEIR_RECS_MAX, RECS_DFLT,
+				"from 1024 to 4M, as in 100000 or 32K, or 0 for no latencies");
 }
 
 /* 0 is a sample of each request: to parse_duration() it is never. */

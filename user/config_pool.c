@@ -192,21 +192,26 @@ static char *build_text(struct source *s, const char *field, const char *text, b
 
 /* ---- the flow table --------------------------------------------------------------------------- */
 
-static __u32 build_flow_capacity(struct source *s, const char *text)
+__u32 build_flow_count(struct source *s, const char *field, const char *text, __u32 min, __u32 max, __u32 dflt,
+		       const char *which)
 {
-	__u64 n = FLOWS_DFLT;
-	__u32 flows = WEIR_FLOWS_MIN;
+	__u64 n = dflt;
+	__u32 flows = min;
 
 	/* flows are counted, not measured: no bytes and no G */
-	if (text &&
-	    (strpbrk(text, "BGTgt") || parse_size(text, &n) || n < WEIR_FLOWS_MIN || n > WEIR_FLOWS_MAX)) {
-		fault(s, "flows.capacity",
-		      "'%.60s' is not a number of flows from 1024 to 16M, as in 500000 or 4M", text);
-		n = FLOWS_DFLT;
+	if (text && (strpbrk(text, "BGTgt") || parse_size(text, &n) || n < min || n > max)) {
+		fault(s, field, "'%.60s' is not a number of flows %s", text, which);
+		n = dflt;
 	}
 	while (flows < n)
 		flows *= 2;
 	return flows;
+}
+
+static __u32 build_flow_capacity(struct source *s, const char *text)
+{
+	return build_flow_count(s, "flows.capacity", text, WEIR_FLOWS_MIN, WEIR_FLOWS_MAX, FLOWS_DFLT,
+				"from 1024 to 16M, as in 500000 or 4M");
 }
 
 /* At least a tick of the flow table, at most about half of what ticks count to. */

@@ -183,6 +183,13 @@ static __u64 netns_inode(void)
 	return stat("/proc/self/ns/net", &st) ? 0 : st.st_ino;
 }
 
+bool dp_elsewhere(struct dataplane *dp)
+{
+	__u64 here = netns_inode();
+
+	return here && dp_ctl(dp)->netns && dp_ctl(dp)->netns != here;
+}
+
 static int open_error(int err)
 {
 	switch (err) {

@@ -40,6 +40,8 @@ const struct hotset_mem *dp_hotset_mem(struct dataplane *dp);
 const struct pools_mem *dp_pools(struct dataplane *dp);
 /* All maps; with DP_READ their memory may only be read. */
 struct maps *dp_maps(struct dataplane *dp);
+/* It was loaded in another network namespace: its interfaces are not those here. */
+bool dp_elsewhere(struct dataplane *dp);
 /* Counters of service svc (WEIR_SVC_NONE: of none), summed over CPUs: WEIR_R_COUNT elements. */
 int dp_counts(struct dataplane *dp, unsigned svc, struct weir_count *counts);
 /* Packets and bytes that were sent to a backend, summed over CPUs; none when they cannot be read. */

@@ -248,3 +248,12 @@ const char *flow_client_text(const struct flow_seen *flow, char *text, size_t le
 		snprintf(text, len, "*:%x:%x", last >> 16, last & 0xffff);
 	return text;
 }
+
+const char *flow_client_port(const struct flow_seen *flow, char *text, size_t len)
+{
+	char address[INET6_ADDRSTRLEN];
+
+	snprintf(text, len, flow->family == 6 ? "[%s]:%u" : "%s:%u",
+		 flow_client_text(flow, address, sizeof(address)), ntohs(flow->port));
+	return text;
+}

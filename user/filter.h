@@ -35,5 +35,7 @@ bool filter_match(const struct filter *f, const struct flow_seen *flow);
 const char *flow_state_name(unsigned state);
 /* "10.7.0.2"; of IPv6 "*:1234:5678", since no more is known. */
 const char *flow_client_text(const struct flow_seen *flow, char *text, size_t len);
+/* "10.7.0.2:443", "[*:1234:5678]:443". */
+const char *flow_client_port(const struct flow_seen *flow, char *text, size_t len);
 
 #endif

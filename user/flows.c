@@ -58,18 +58,23 @@ static bool take_out(const struct pools_mem *m, __u64 *word, __u64 *old)
 /* ---- for people ------------------------------------------------------------------------------- */
 
 /* See struct weir_flow_bucket in include/weir/steer.h. */
-static void describe(struct flow_seen *f, __u64 word, __u64 info, __u32 tick)
+void flow_who(struct flow_seen *f, __u64 info)
 {
 	*f = (struct flow_seen){
-		.state = weir_flow_state(word),
-		.backend = weir_flow_backend(word),
 		.svc = info >> 10 & 63,
-		.idle_ns = (__u64)idle(word, tick) << WEIR_TICK,
 		.port = info >> 16,
 		.family = info & 2 ? 6 : 4,
 		.tcp = info & 1,
 	};
 	f->client.w[f->family == 4 ? 0 : 3] = info >> 32;
+}
+
+static void describe(struct flow_seen *f, __u64 word, __u64 info, __u32 tick)
+{
+	flow_who(f, info);
+	f->state = weir_flow_state(word);
+	f->backend = weir_flow_backend(word);
+	f->idle_ns = (__u64)idle(word, tick) << WEIR_TICK;
 }
 
 /* A flow and who it is: read again when another took its place in between. */

@@ -23,6 +23,9 @@ struct flow_seen {
 	unsigned family; /* 4 or 6 */
 	bool tcp;
 };
+/* Service, client and protocol, as they stand beside a flow's word (struct weir_flow_bucket) and in its record. The
+ * rest is zeroed. */
+void flow_who(struct flow_seen *flow, __u64 info);
 /* Calls fn for each flow, until it returns non-zero, which is returned. */
 int flows_each(const struct pools_mem *m, int (*fn)(const struct flow_seen *flow, void *arg), void *arg);
 

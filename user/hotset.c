@@ -625,6 +625,11 @@ int hotset_state(const struct hotset *h, const struct weir_slot *s, __u64 now_ns
 	return now_ns >= s->expires_ns ? WEIR_R_EXPIRED : WEIR_R_HIT;
 }
 
+const char *hotset_state_name(int reason)
+{
+	return reason == WEIR_R_HIT ? "hit" : reason == WEIR_R_EXPIRED ? "expired" : "fenced";
+}
+
 __u64 hotset_hits(const struct hotset *h, const struct weir_slot *s)
 {
 	__u64 n = 0;

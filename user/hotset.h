@@ -73,6 +73,8 @@ __u64 hotset_last_write(const struct hotset *h, __u8 svc, const char *key, size_
 /* Whether a packet would be answered now, as far as fences and expiry go: a reason (WEIR_R_HIT,
  * WEIR_R_EXPIRED, WEIR_R_FENCED). */
 int hotset_state(const struct hotset *h, const struct weir_slot *slot, __u64 now_ns);
+/* That in a word: "hit", "expired", "fenced". */
+const char *hotset_state_name(int reason);
 /* Sum of the slot's hit counters over all CPUs. */
 __u64 hotset_hits(const struct hotset *h, const struct weir_slot *slot);
 /* Calls fn for each published slot; stops when it returns non-zero, and returns that. */

@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- paths ------------------------------------------------------------------------------------ */
 
@@ -215,43 +214,34 @@ static unsigned flow_state(const struct latency_flow *f)
 	case WEIR_REC_OVER:
 		return WEIR_FLOW_CLOSED;
 	}
-	return f->tcp ? WEIR_FLOW_TCP : WEIR_FLOW_UDP;
+	return f->flow.tcp ? WEIR_FLOW_TCP : WEIR_FLOW_UDP;
 }
 
 static void describe(struct latency_flow *f, __u32 now)
 {
-	__u64 info = f->rec.info;
-
-	f->svc = info >> 10 & 63;
-	f->family = info & 2 ? 6 : 4;
-	f->tcp = info & 1;
-	f->port = info >> 16;
-	memset(&f->client, 0, sizeof(f->client));
-	f->client.w[f->family == 4 ? 0 : 3] = info >> 32;
-	f->idle_ns = ago(now, f->rec.seen);
+	flow_who(&f->flow, f->rec.info);
+	f->flow.backend = f->rec.backend;
+	f->flow.idle_ns = ago(now, f->rec.seen);
+	f->flow.state = flow_state(f);
 	f->age_ns = ago(now, f->rec.first);
-	f->state = flow_state(f);
 }
 
 /* A record stays until another flow takes it over. Those that the flow table would have forgotten are none. */
 static bool forgotten(const struct weir_ctl *ctl, const struct latency_flow *f)
 {
-	__u64 limit = (__u64)ctl->idle_ticks[f->state] << WEIR_TICK;
+	__u64 limit = (__u64)ctl->idle_ticks[f->flow.state] << WEIR_TICK;
 
-	return limit && f->idle_ns > limit;
+	return limit && f->flow.idle_ns > limit;
 }
 
 int latency_flows(const struct maps *m, int (*fn)(const struct latency_flow *f, void *arg), void *arg)
 {
 	const struct weir_ctl *ctl = ctl_of(m);
 	const struct weir_flow_rec *recs = m->at[MAP_FLOW_RECS];
+	__u32 now = monotonic_ns() >> WEIR_REC_TIME;
 	struct latency_flow f;
-	struct timespec ts;
-	__u32 now;
 	int stop = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (ts.tv_sec * 1000000000ULL + ts.tv_nsec) >> WEIR_REC_TIME;
 	for (__u32 i = 0; i < ctl->flow_recs && !stop; i++) {
 		if (!read_rec(&recs[i], &f.rec))
 			continue;
@@ -260,4 +250,18 @@ int latency_flows(const struct maps *m, int (*fn)(const struct latency_flow *f, 
 			stop = fn(&f, arg);
 	}
 	return stop;
+}
+
+static int count_flow(const struct latency_flow *f, void *arg)
+{
+	++*(__u64 *)arg;
+	return 0;
+}
+
+__u64 latency_records(const struct maps *m)
+{
+	__u64 n = 0;
+
+	latency_flows(m, count_flow, &n);
+	return n;
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "flows.h"
 #include "maps.h"
 #include "weir/latency.h"
 
@@ -47,17 +48,15 @@ const char *latency_text(__u64 ns, char *text, size_t len);
 
 struct latency_flow {
 	struct weir_flow_rec rec; /* a copy */
-	unsigned svc, family;
-	unsigned state; /* WEIR_FLOW_SYN, _TCP, _UDP or _CLOSED, for rec.state */
-	bool tcp;
-	struct weir_addr client; /* of IPv6 only the last word is known, in w[3] */
-	__be16 port;
-	__u64 idle_ns, age_ns; /* since its last packet, its first; to a millisecond */
+	struct flow_seen flow;	  /* its state WEIR_FLOW_SYN, _TCP, _UDP or _CLOSED; idle to a millisecond */
+	__u64 age_ns;		  /* since its first packet, to a millisecond */
 };
 /*
  * Calls fn for each flow that is measured, until it returns non-zero, which is returned. Those that are over are
  * among them as long as flows.idle keeps them in the flow table.
  */
 int latency_flows(const struct maps *m, int (*fn)(const struct latency_flow *f, void *arg), void *arg);
+/* How many there are. */
+__u64 latency_records(const struct maps *m);
 
 #endif

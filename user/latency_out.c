@@ -11,20 +11,6 @@ int latency_must_be_on(const struct session *s)
 		    s->what);
 }
 
-static int count_flow(const struct latency_flow *f, void *arg)
-{
-	++*(__u64 *)arg;
-	return 0;
-}
-
-__u64 latency_records(const struct maps *m)
-{
-	__u64 n = 0;
-
-	latency_flows(m, count_flow, &n);
-	return n;
-}
-
 /* ---- sampling --------------------------------------------------------------------------------- */
 
 static __u64 of_units(__u32 units)

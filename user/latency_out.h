@@ -8,8 +8,6 @@
 
 /* Fails where latencies are not measured: 0, or the exit status after it was told. */
 int latency_must_be_on(const struct session *s);
-/* How many records flows have, as latency_flows() counts them. */
-__u64 latency_records(const struct maps *m);
 
 /* "sampled: each flow at most every 4ms; ..." and what quantiles are worth; a line each. */
 void print_sampling(const struct session *s);

@@ -12,14 +12,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "backends.h"
 #include "metrics_build.h"
 #include "nic.h"
 #include "out.h"
 
-#define AGENT_LOST_NS  10000000000ULL /* it is seen each second */
 #define SAMPLE_BUCKETS (1U << 17)     /* of the hot set's index, about a million slots: 0.1 s */
 
 /* ---- the list --------------------------------------------------------------------------------- */
@@ -205,8 +203,7 @@ static void collect_iface(struct build *b, const struct weir_ctl_iface *ci, bool
 
 static void collect_ifaces(struct build *b)
 {
-	struct stat st;
-	bool elsewhere = !stat("/proc/self/ns/net", &st) && b->ctl->netns && b->ctl->netns != st.st_ino;
+	bool elsewhere = dp_elsewhere(b->dp);
 
 	for (int i = 0; i < WEIR_IFACES_MAX; i++) {
 		if (b->ctl->ifaces[i].ifindex)
@@ -239,7 +236,7 @@ static void collect_lease(struct build *b)
 	if (seen)
 		build_add(b, FAMILY_AGENT_SEEN, seconds(since(b, seen)), NULL);
 	if (!b->agent)
-		build_add(b, FAMILY_AGENT_UP, seen && since(b, seen) < AGENT_LOST_NS, NULL);
+		build_add(b, FAMILY_AGENT_UP, agent_is_here(b->ctl), NULL);
 }
 
 static void collect_agent(struct build *b)

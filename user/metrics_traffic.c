@@ -92,27 +92,15 @@ static void collect_latency(struct build *b, const char *name, unsigned svc)
 	build_add(b, FAMILY_FAILED, failed, "service", name, NULL);
 }
 
-static int count_flow(const struct latency_flow *f, void *arg)
-{
-	++*(__u64 *)arg;
-	return 0;
-}
-
 static void collect_latencies(struct build *b, const struct services *v)
 {
-	__u64 measured = 0;
-	int err;
-
 	if (!latency_on(dp_maps(b->dp)))
 		return;
 	for (int s = 0; s < WEIR_SERVICES_MAX && !b->err; s++) {
 		if (v->names[s])
 			collect_latency(b, v->names[s], s);
 	}
-	err = latency_flows(dp_maps(b->dp), count_flow, &measured);
-	if (err && !b->err)
-		b->err = err;
-	build_add(b, FAMILY_MEASURED, measured, NULL);
+	build_add(b, FAMILY_MEASURED, latency_records(dp_maps(b->dp)), NULL);
 	build_add(b, FAMILY_MEASURED_CAPACITY, b->ctl->flow_recs, NULL);
 	build_add(b, FAMILY_INTERVAL, ((__u64)b->ctl->rec_interval << WEIR_REC_TIME) / 1e9, NULL);
 }

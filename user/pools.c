@@ -19,7 +19,6 @@
 #include "pools_parts.h"
 #include "route.h"
 
-#define AGENT_LOST_NS	10000000000ULL /* the agent was here so recently: somebody ends a slow start */
 #define LATENCY_HALF_NS 30000000000ULL /* a latency that nobody measures halves in this time */
 #define LOAD_MAX	((1ULL << 43) - 1)
 
@@ -338,12 +337,17 @@ static void end_slow_start(struct weir_ctl_backend *b)
 	b->ballast = 0;
 }
 
+bool agent_is_here(const struct weir_ctl *ctl)
+{
+	__u64 seen = ctl->agent_ns;
+
+	return seen && monotonic_ns() < seen + AGENT_LOST_NS;
+}
+
 /* For commands: only where there is an agent, which ends it. */
 void pools_slow_start(const struct pools_mem *m, unsigned backend)
 {
-	__u64 seen = m->ctl->agent_ns;
-
-	if (seen && monotonic_ns() < seen + AGENT_LOST_NS)
+	if (agent_is_here(m->ctl))
 		begin_slow_start(m, backend);
 }
 

@@ -61,6 +61,9 @@ int pools_find(const struct pools_mem *m, const char *pool);
 int pools_backend(const struct pools_mem *m, unsigned pool, const char *name);
 /* The first place of the pool that a backend is in. */
 unsigned pools_of(const struct pools_mem *m, unsigned backend);
+/* The agent was seen lately: it is, each second. */
+#define AGENT_LOST_NS 10000000000ULL
+bool agent_is_here(const struct weir_ctl *ctl);
 /* The next used backend of the pool after `backend` (-1: the first), or -1. */
 int pools_next(const struct pools_mem *m, unsigned pool, int backend);
 

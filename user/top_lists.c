@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* weir top: the first keys and flows of all that there are. No more than twice TOP_LIST are held meanwhile. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +8,6 @@
 #include "filter.h"
 #include "latency.h"
 #include "top.h"
-#include "weir/reason.h"
 
 /* ---- keys ------------------------------------------------------------------------------------- */
 
@@ -40,11 +38,6 @@ static void keep_keys(struct top_sample *s)
 		s->nkeys = TOP_LIST;
 }
 
-static const char *state_name(int reason)
-{
-	return reason == WEIR_R_HIT ? "hit" : reason == WEIR_R_EXPIRED ? "expired" : "fenced";
-}
-
 /* No lock is held: a slot may be reused under our eyes, so that only a copy is looked at, and not trusted. */
 static int on_slot(const struct weir_slot *slot, void *arg)
 {
@@ -61,7 +54,7 @@ static int on_slot(const struct weir_slot *slot, void *arg)
 	key->hits = key->counted ? hotset_hits(k->session->hot, &copy) : 0;
 	key->left_ns = copy.expires_ns == WEIR_NEVER ? WEIR_NEVER :
 		       copy.expires_ns > k->now ? copy.expires_ns - k->now : 0;
-	key->state = state_name(hotset_state(k->session->hot, slot, k->now));
+	key->state = hotset_state_name(hotset_state(k->session->hot, slot, k->now));
 	k->s->keys_matched++;
 	if (++k->s->nkeys == 2 * TOP_LIST)
 		keep_keys(k->s);
@@ -136,13 +129,11 @@ static void keep_flows(struct flows *w)
 
 static void describe(struct top_flow *to, const struct flows *w, const struct latency_flow *f)
 {
-	const struct flow_seen seen = {.client = f->client, .port = f->port, .family = f->family};
 	const struct weir_flow_rec *r = &f->rec;
-	char client[64];
 
-	*to = (struct top_flow){.svc = f->svc,
-				.tcp = f->tcp,
-				.state = flow_state_name(f->state),
+	*to = (struct top_flow){.svc = f->flow.svc,
+				.tcp = f->flow.tcp,
+				.state = flow_state_name(f->flow.state),
 				.latency_ns = r->request.smooth * 1000ULL,
 				.latest_ns = r->request.latest * 1000ULL,
 				.rtt_server_ns = r->rtt_smooth[0] * 1000ULL,
@@ -150,10 +141,8 @@ static void describe(struct top_flow *to, const struct flows *w, const struct la
 				.packets = r->packets,
 				.bytes = r->bytes,
 				.age_ns = f->age_ns};
-	flow_client_text(&seen, client, sizeof(client));
-	snprintf(to->client, sizeof(to->client), f->family == 6 ? "[%.46s]:%u" : "%.46s:%u", client,
-		 ntohs(f->port));
-	if (r->backend < WEIR_BACKENDS_MAX && *w->pools->backend_ctl[r->backend].name)
+	flow_client_port(&f->flow, to->client, sizeof(to->client));
+	if (backend_known(w->pools, r->backend))
 		snprintf(to->backend, sizeof(to->backend), "%s", backend_name(w->pools, r->backend));
 }
 
@@ -161,7 +150,7 @@ static int on_flow(const struct latency_flow *f, void *arg)
 {
 	struct flows *w = arg;
 
-	if (w->svc >= 0 && f->svc != (unsigned)w->svc)
+	if (w->svc >= 0 && f->flow.svc != (unsigned)w->svc)
 		return 0;
 	describe(&w->s->flows[w->s->nflows], w, f);
 	w->s->flows_matched++;

@@ -9,8 +9,6 @@
 #include "latency.h"
 #include "top.h"
 
-#define AGENT_LOST_NS 10000000000ULL /* it is seen each second */
-
 /* ---- services --------------------------------------------------------------------------------- */
 
 static int read_service(struct top_sample *s, const struct session *session, unsigned svc)
@@ -97,7 +95,6 @@ static int read_backends(struct top_sample *s, const struct session *session)
 static void read_state(struct top_sample *s, const struct weir_ctl *ctl)
 {
 	__u64 now = monotonic_ns(), deadline = __atomic_load_n(&ctl->lease_deadline_ns, __ATOMIC_RELAXED);
-	__u64 seen = ctl->agent_ns;
 	struct timespec ts;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
@@ -106,7 +103,7 @@ static void read_state(struct top_sample *s, const struct weir_ctl *ctl)
 	s->loaded_at = ctl->loaded_at;
 	s->generation = ctl->generation;
 	s->answering = deadline > now;
-	s->agent = seen && (seen > now || now - seen < AGENT_LOST_NS);
+	s->agent = agent_is_here(ctl);
 }
 
 int top_read(struct top_sample *s, const struct session *session)
