@@ -42,6 +42,6 @@ choose_accelerator() # BZIMAGE
 		# Of translated code a guest would keep up to 1 GiB.
 		# One thread for all CPUs: with more, a CPU may run into code that another is patching ("Oops: int3").
 		# Without what makes each entry into the kernel, and each switch of processes, dearer to emulate.
-		args+=(-accel "tcg,thread=single,tb-size=256" -cpu max,-xsave,-avx,-avx2,-smap,-smep)
+		args+=(-accel "tcg,thread=single,tb-size=256" -cpu max,-xsave,-avx,-avx2,-smap,-smep,-erms,-fsrm)
 	fi
 }

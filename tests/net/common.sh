@@ -72,14 +72,16 @@ client_start() # NS
 # background.
 client() # NS WORD...
 {
-	local at=$LAB_DIR/$1 pid=${LAB_PIDS[client.py-$1]} status reply
+	local at=$LAB_DIR/$1 pid=${LAB_PIDS[client.py-$1]} status='' part reply
 	shift
 	printf '%s\0' $# "$@" 1<>"$at.ask"
-	until read -r -t 1 status <>"$at.done"; do
+	until read -r -t 1 part <>"$at.done"; do
+		status+=$part # its time was over in the middle of the line
 		kill -0 "$pid" 2>/dev/null && continue
 		echo "client.py is gone: $(cat "$LAB_DIR/client.py-${at##*/}.log")" >&2
 		return 1
 	done
+	status+=$part
 	# Without a process: not cat.
 	IFS= read -r -d '' reply <"$at.reply"
 	printf '%s' "$reply"

@@ -150,10 +150,10 @@ def ask(args):
     connected = now() - began
     for _ in range(args.count):
         sent = now()
-        if last is not None:
-            cycle.append(sent - last)
-        last = sent
         conn.send(args.word)
+        if last is not None:
+            cycle.append(now() - last)  # the edge sees the next request at the latest when it has been sent
+        last = sent
         try:
             at, took = conn.receive()
             client.append(at - sent)

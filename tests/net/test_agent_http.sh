@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.18
+# vm-kernels: none
 #
 # The agent's HTTP: what it answers, what it refuses, and that whoever asks, stalls, floods or sends nonsense
 # never keeps it from its own work.

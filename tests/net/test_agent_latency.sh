@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.18
+# vm-kernels: none
 #
 # What the agent makes of measured latencies: a slow backend gets less without any check, with direct return and
 # with address translation; latencies of checks do not count beside them; and the log of slow flows.

@@ -119,6 +119,7 @@ load_signal held6 USR1 asked
 tap_is "  over IPv6, too" "$(told held6 "d['ok'], d['errors']")" \
 	"$(of_held "40 - d['b2'], {'reset': d['b2']}" held6)"
 load_wait put 'done' 40
+tap_note "uploads: $(told put "d['ok'], d['errors']")"
 tap_ok "  so are uploads under way" [ "$(told put "d['ok'] >= 4 and set(d['errors']) == {'reset'}")" = true ]
 tap_note "$(told put "'%.2f s after it was gone' % (d['last_error'] - $t0)")"
 load_signal churn USR1 churn
