@@ -50,8 +50,10 @@ HELPER_SRCS := $(filter-out %.bpf.c tests/bpf/verifier_stats.c $(addsuffix .c,$(
 
 ### Flags
 
-PKGS := libxdp libbpf libcyaml yaml-0.1 jansson zlib libsystemd libcurl libmicrohttpd libcap ncursesw
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKGS := libxdp libbpf libcyaml yaml-0.1 jansson zlib libsystemd libcap ncursesw
+# Not linked: see user/lazy_lib.h.
+LAZY_PKGS := libcurl libmicrohttpd hiredis
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) $(LAZY_PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 INCLUDES := -Iinclude -Iuser -I$B/bpf
 TEST_INCLUDES := -Itests -Itests/bpf -Itests/bench -I$B/tests/bpf -I$B/tests/bench
@@ -71,7 +73,7 @@ BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ibpf $(if $(fi
 ### Targets for people
 
 .DEFAULT_GOAL := all
-.PHONY: all deps deps-vm check demo bench fuzz verifier-stats vm-check vm-shell vm-demo kernels-table \
+.PHONY: all deps deps-vm check demo bench fuzz model verifier-stats vm-check vm-shell vm-demo kernels-table \
 	install uninstall clean help test-programs FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -105,6 +107,7 @@ test-programs: all $(filter $B/%,$(PROGRAMS)) $(TEST_BPF_OBJS) $(VERIFIER_STATS)
 ifeq ($(origin TESTS),file)
 test-programs: $(BENCHES:%=$B/bench/%)
 endif
+test-programs: $(if $(filter tests/net/test_workload.sh,$(SELECTED)),$B/bench/load)
 
 demo: deps ## a real memcached behind a veth "NIC": hits, misses, counters, speed-up; steering; build/demo.svg
 	@$(MAKE) all $(TEST_BPF_OBJS) $(BENCHES:%=$B/bench/%)
@@ -118,6 +121,9 @@ fuzz: deps ## fuzz each target for FUZZ_SECONDS (600)
 	@$(MAKE) -k $(FUZZERS:%=$B/fuzz/%)
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-600} scripts/run-tests $(FUZZERS:%=$B/fuzz/%)
 
+model: deps ## search the model of coherence (docs/model) at its larger sizes: some minutes
+	@MODEL=full TEST_TIMEOUT=3600 scripts/run-tests tests/user/test_model.sh
+
 verifier-stats: $(BPF_OBJS) $(VERIFIER_STATS) ## record the verifier's counts in docs/verifier.txt
 	@scripts/verifier-stats --update
 
@@ -126,9 +132,9 @@ verifier-stats: $(BPF_OBJS) $(VERIFIER_STATS) ## record the verifier's counts in
 # What a guest gets: tests and benches, and the objects they load.
 GUEST_PROGRAMS = all $(BPF_TESTS:%=$B/%) $(TEST_BPF_OBJS) $(VERIFIER_STATS) $(BENCHES:%=$B/bench/%)
 
-vm-check: deps-vm ## the bpf and net suites, and tests of NICs, on each kernel of vm/kernels.txt or KERNEL
+vm-check: deps-vm ## the bpf and net suites, and tests of NICs, on the kernels of vm/kernels.txt or KERNEL; ALL=1: each on each
 	@$(MAKE) $(GUEST_PROGRAMS)
-	@vm/check $(if $(KERNEL),--kernel $(KERNEL))
+	@vm/check $(if $(KERNEL),--kernel $(KERNEL)) $(if $(ALL),--all)
 
 vm-shell: deps-vm ## an interactive guest with weir on its NIC; Ctrl-] leaves
 	@$(MAKE) $(GUEST_PROGRAMS)
@@ -204,6 +210,7 @@ $B/asan/%.o: %.c Makefile | $B/.tools $(SKELS)
 # The BPF code itself, compiled for the host: it loads words from anywhere, and shifts signs.
 FUZZ_CFLAGS_fuzz_packet := -Itests/fuzz/shim -fno-sanitize=alignment,shift
 FUZZ_CFLAGS_fuzz_steer := $(FUZZ_CFLAGS_fuzz_packet)
+FUZZ_CFLAGS_fuzz_track := $(FUZZ_CFLAGS_fuzz_packet)
 FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 $B/fuzz/%.o: %.c Makefile | $B/.tools $(SKELS)
 	$(call QUIET,FUZZ,$<) mkdir -p $(@D) && \

@@ -79,6 +79,12 @@ static __always_inline int stranger(__u32 svc)
 		       WEIR_R_STRANGER_DROP;
 }
 
+/* Whether TCP to the service is followed: see track.bpf.h. (There is more than one bucket then.) */
+static __always_inline bool is_followed(__u32 svc)
+{
+	return cfg.conn_mask && service_at(svc)->flags & WEIR_SVC_CACHE;
+}
+
 /* Whether packets of this protocol to the service go to a pool. */
 static __always_inline bool has_pool(__u32 svc, __u8 proto)
 {
@@ -87,6 +93,8 @@ static __always_inline bool has_pool(__u32 svc, __u8 proto)
 	return s->pool != WEIR_POOL_NONE && s->flags & (proto == IPPROTO_TCP ? WEIR_SVC_TCP : WEIR_SVC_UDP);
 }
 
+#define LATER_TCP 0x100 /* with a family: of TCP, which may write to services that are followed alone */
+
 /* Fences the service of address number i, if it is the fragment's and its sender may write to it: its number
  * + 1, else 0. A global function, or the verifier would follow its loop for every address. */
 __noinline __u32 fence_fragment(const struct weir_addr *from, const struct weir_addr *to, __u32 family, __u32 i)
@@ -94,7 +102,9 @@ __noinline __u32 fence_fragment(const struct weir_addr *from, const struct weir_
 	const volatile struct weir_vip *v = &cfg.vips[i & (WEIR_VIPS_MAX - 1)];
 	__u32 svc = v->svc & (WEIR_SERVICES_MAX - 1);
 
-	if (!from || !to || v->family != family || !addr_eq(to, &v->addr))
+	if (!from || !to || v->family != (family & 0xff) || !addr_eq(to, &v->addr))
+		return 0;
+	if (family & LATER_TCP && !is_followed(svc))
 		return 0;
 	if (!is_client(from, svc, family) && stranger(svc) == WEIR_R_STRANGER_DROP)
 		return 0;
@@ -130,7 +140,11 @@ __noinline __u32 later_fragment(const struct weir_addr *from, const struct weir_
 static __always_inline int classify(struct weir_pkt *p, __u32 *svc, int *refuse, bool steer)
 {
 	if (p->flags & PKT_LATER) {
-		*svc = p->proto == IPPROTO_UDP ? later_fragment(&p->saddr, &p->daddr, p->family) : WEIR_SVC_NONE;
+		*svc = WEIR_SVC_NONE;
+		if (p->proto == IPPROTO_UDP)
+			*svc = later_fragment(&p->saddr, &p->daddr, p->family);
+		else if (p->proto == IPPROTO_TCP && cfg.conn_mask)
+			*svc = later_fragment(&p->saddr, &p->daddr, p->family | LATER_TCP);
 		return *svc < WEIR_SVC_NONE ? WEIR_R_FRAGMENT : WEIR_R_OTHER;
 	}
 	*svc = service_of(&p->daddr, p->dport, p->family, &p->salt);

@@ -19,24 +19,34 @@
 #define PENDING_STRIPE ((1ULL << PENDING_BITS) - 1)
 _Static_assert(PENDING_READ <= PENDING_STRIPE, "a stripe fits");
 
-static __always_inline void fence_stripe(__u32 stripe)
+static __always_inline void fence_stripe_at(__u32 stripe, __u64 now_ns)
 {
 	struct weir_fence *f = bpf_map_lookup_elem(&hot_fence, &stripe);
 
 	if (!f)
 		return;
-	f->last_ns = bpf_ktime_get_coarse_ns();
+	f->last_ns = now_ns; /* first: who reads the new count reads the time of it, too */
 	__sync_fetch_and_add(&f->count, 1);
 }
 
-static __always_inline void fence_service(__u32 svc)
+static __always_inline void fence_stripe(__u32 stripe)
+{
+	fence_stripe_at(stripe, bpf_ktime_get_coarse_ns());
+}
+
+static __always_inline void fence_service_at(__u32 svc, __u64 now_ns)
 {
 	struct weir_svc_fence *f = bpf_map_lookup_elem(&svc_fence, &svc);
 
 	if (!f)
 		return;
-	f->last_ns = bpf_ktime_get_coarse_ns();
+	f->last_ns = now_ns;
 	__sync_fetch_and_add(&f->count, 1);
+}
+
+static __always_inline void fence_service(__u32 svc)
+{
+	fence_service_at(svc, bpf_ktime_get_coarse_ns());
 }
 
 /*

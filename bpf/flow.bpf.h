@@ -150,7 +150,7 @@ static __always_inline void flow_touch(__u64 *word, __u64 old, __u32 tick)
 #define FLOW_CLASSES                                                                                     \
 	(1ULL << 4 * WEIR_FLOW_CLOSED | 2ULL << 4 * WEIR_FLOW_SYN | 2ULL << 4 * WEIR_FLOW_FOUND |        \
 	 3ULL << 4 * WEIR_FLOW_UDP | 4ULL << 4 * WEIR_FLOW_FIN_C | 4ULL << 4 * WEIR_FLOW_FIN_B |         \
-	 5ULL << 4 * WEIR_FLOW_TCP | 5ULL << 4 * WEIR_FLOW_RESTING)
+	 5ULL << 4 * WEIR_FLOW_TCP | 5ULL << 4 * WEIR_FLOW_RESTING | 1ULL << 4 * WEIR_FLOW_RESET)
 
 static __always_inline __u32 flow_class(__u32 state)
 {

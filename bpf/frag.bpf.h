@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Later fragments have no ports: what the first one told is kept under a hash of what all fragments of a packet
- * have in common. Of clients' packets that is the backend, of backends' (which are translated) their port.
+ * have in common. Of clients' packets that is the backend, of backends' (which are translated) the service's address.
  */
 #ifndef WEIR_FRAG_BPF_H
 #define WEIR_FRAG_BPF_H
@@ -11,11 +11,10 @@
 
 #define FRAG_TICKS 60 /* RFC 791 and 8200: reassembly is given up then */
 
-/* A word of `frags`: tag | what is kept | tick (12 bits). */
-#define FRAG_TICK_MASK	  0xfff
-#define FRAG_KEPT	  12
-#define FRAG_BACKEND_BITS 12
-#define FRAG_PORT_BITS	  16
+/* A word of `frags`: tag | what is kept (12 bits) | tick (12). */
+#define FRAG_TICK_MASK 0xfff
+#define FRAG_KEPT      12
+#define FRAG_TAG       24
 
 /* Of all fragments of one packet. 0: they cannot be told. */
 static __always_inline __u64 frag_hash(struct xdp_md *ctx, const struct weir_pkt *p)
@@ -32,18 +31,17 @@ static __always_inline __u64 frag_hash(struct xdp_md *ctx, const struct weir_pkt
 	return weir_hash_end(h, p->family == 4 ? *at & 0xffff : *at) | 1;
 }
 
-static __always_inline void frag_put(__u64 hash, __u32 bits, __u32 what, __u32 tick)
+static __always_inline void frag_put(__u64 hash, __u32 what, __u32 tick)
 {
 	__u32 at = hash & (WEIR_FRAGS - 1);
 	__u64 *word = bpf_map_lookup_elem(&frags, &at);
 
 	if (hash && word)
-		*(volatile __u64 *)word = hash >> (FRAG_KEPT + bits) << (FRAG_KEPT + bits) | what << FRAG_KEPT |
-					  (tick & FRAG_TICK_MASK);
+		*(volatile __u64 *)word = hash >> FRAG_TAG << FRAG_TAG | what << FRAG_KEPT | (tick & FRAG_TICK_MASK);
 }
 
 /* What was kept, or -1. */
-static __always_inline __s32 frag_get(__u64 hash, __u32 bits, __u32 tick)
+static __always_inline __s32 frag_get(__u64 hash, __u32 tick)
 {
 	__u32 at = hash & (WEIR_FRAGS - 1);
 	__u64 *word = bpf_map_lookup_elem(&frags, &at), v;
@@ -51,9 +49,9 @@ static __always_inline __s32 frag_get(__u64 hash, __u32 bits, __u32 tick)
 	if (!hash || !word)
 		return -1;
 	v = *(volatile __u64 *)word;
-	if ((v ^ hash) >> (FRAG_KEPT + bits) || ((tick - (__u32)v) & FRAG_TICK_MASK) > FRAG_TICKS)
+	if ((v ^ hash) >> FRAG_TAG || ((tick - (__u32)v) & FRAG_TICK_MASK) > FRAG_TICKS)
 		return -1;
-	return v >> FRAG_KEPT & ((1U << bits) - 1);
+	return v >> FRAG_KEPT & ((1U << (FRAG_TAG - FRAG_KEPT)) - 1);
 }
 
 /* ---- of clients ------------------------------------------------------------------------------- */
@@ -62,29 +60,37 @@ static __always_inline __s32 frag_get(__u64 hash, __u32 bits, __u32 tick)
 __noinline int frag_keep(struct xdp_md *ctx, const struct weir_pkt *p, __u32 backend, __u32 tick)
 {
 	if (p)
-		frag_put(frag_hash(ctx, p), FRAG_BACKEND_BITS, backend, tick);
+		frag_put(frag_hash(ctx, p), backend, tick);
 	return 0;
 }
 
 /* Where a later fragment goes, PLACE_NONE: nobody knows. */
 __noinline __u32 frag_find(struct xdp_md *ctx, const struct weir_pkt *p, __u32 tick)
 {
-	__s32 backend = p ? frag_get(frag_hash(ctx, p), FRAG_BACKEND_BITS, tick) : -1;
+	__s32 backend = p ? frag_get(frag_hash(ctx, p), tick) : -1;
 
 	return backend >= 0 && backend_lives(backend) ? backend : PLACE_NONE;
 }
 
 /* ---- of backends ------------------------------------------------------------------------------ */
 
-static __always_inline void frag_keep_port(struct xdp_md *ctx, const struct weir_pkt *p, __u32 tick)
+/* Told from those of clients by a bit: later fragments are looked up as both. */
+static __always_inline __u64 frag_hash_back(struct xdp_md *ctx, const struct weir_pkt *p)
 {
-	frag_put(frag_hash(ctx, p), FRAG_PORT_BITS, p->sport, tick);
+	__u64 hash = frag_hash(ctx, p);
+
+	return hash ? hash ^ 1ULL << 63 : 0;
 }
 
-/* The first one's source port in wire order, or -1: not known. */
-static __always_inline __s32 frag_port(struct xdp_md *ctx, const struct weir_pkt *p, __u32 tick)
+static __always_inline void frag_keep_vip(struct xdp_md *ctx, const struct weir_pkt *p, __u32 vip, __u32 tick)
 {
-	return frag_get(frag_hash(ctx, p), FRAG_PORT_BITS, tick);
+	frag_put(frag_hash_back(ctx, p), vip, tick);
+}
+
+/* The number of the address that the first one got, or -1: not known. */
+static __always_inline __s32 frag_vip(struct xdp_md *ctx, const struct weir_pkt *p, __u32 tick)
+{
+	return frag_get(frag_hash_back(ctx, p), tick);
 }
 
 #endif

@@ -11,7 +11,9 @@
 
 #include "common.bpf.h"
 #include "weir/abi.h"
+#include "weir/conn.h"
 #include "weir/latency.h"
+#include "weir/sample.h"
 #include "weir/steer.h"
 
 /* Fixed before load: the verifier removes what a configuration does not need. */
@@ -83,6 +85,35 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } pending SEC(".maps");
+
+/* Connections to cached services: buckets of WEIR_CONN_WAYS. Written here; read by the control plane (mapped). Size
+ * at load. Full of connections that are open: a new one is not followed, and its segments fence the service. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_conn);
+} conns SEC(".maps");
+
+/* How often connections were lost, or fenced their service, by service and cause. Written here, summed by the control
+ * plane. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEIR_SERVICES_MAX * WEIR_TRACK_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} track SEC(".maps");
+
+/* Sampled misses, a ring for each CPU. Written here; read by the agent (mapped). Size at load. Full: the oldest are
+ * overwritten. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_sample);
+} samples SEC(".maps");
 
 /* Packets and bytes by service and reason. Written here, summed by the control plane. */
 struct {

@@ -2,8 +2,8 @@
 /*
  * Address translation: a packet's destination becomes the backend's, and the source of what comes back the
  * service's again. Without a table of its own: what a backend's address and port stand for is known
- * (nat_back), and the client's address is left as it is; so the backend's way to clients must lead through
- * this host.
+ * (nat_back; of several addresses of a service the client's flow tells which), and the client's address is left as
+ * it is; so the backend's way to clients must lead through this host.
  *
  * References: RFC 1624 (checksums), RFC 3022, RFC 5508 (ICMP).
  */
@@ -17,6 +17,7 @@
 #include "latency.bpf.h"
 #include "place.bpf.h"
 #include "reply.bpf.h"
+#include "track_reply.bpf.h"
 
 /* One hop less. RFC 1624 with m' = m - 0x100: the sum grows by as much. (0xffff would be right as well, but is
  * not what a checksum made anew would be.) */
@@ -224,15 +225,132 @@ static __always_inline struct weir_nat_back *known_as(const struct weir_addr *ad
 	return bpf_map_lookup_elem(&nat_back, &key);
 }
 
-/* The flow that a backend's packet is of. One client's to each shard are told apart: see steer_place(). */
-static __always_inline __u64 back_hash(struct weir_pkt *p, const struct weir_nat_back *back)
+/* Flows of one client to each shard are told apart: see steer_place(). */
+static __always_inline __u32 salt_of(const struct weir_nat_back *back, __u32 salt, __u8 proto)
 {
 	const volatile struct weir_service *s = service_at(back->svc);
 
-	p->salt = back->salt;
-	if (p->proto == IPPROTO_UDP && (s->shard_bits | s->migrate))
-		p->salt += back->backend / WEIR_POOL_BACKENDS;
+	if (proto == IPPROTO_UDP && (s->shard_bits | s->migrate))
+		salt += back->backend / WEIR_POOL_BACKENDS;
+	return salt;
+}
+
+/* The flow that a backend's packet is of. */
+static __always_inline __u64 back_hash(struct weir_pkt *p, const struct weir_nat_back *back)
+{
+	p->salt = salt_of(back, back->salt, p->proto);
 	return flow_hash(&p->daddr, p->dport, p);
+}
+
+/* ---- which address of several ----------------------------------------------------------------- */
+
+/*
+ * How much speaks for a flow, where a client has used a port for several addresses and all of it went to one backend:
+ * of those in use the state, then the last packet. (Who was silent for a minute is another's port by now, perhaps.)
+ */
+static __always_inline __u32 claim_of(__u64 word, __u32 tick)
+{
+	__u32 idle = weir_flow_idle(word, tick + AHEAD);
+	__u32 class = idle < STALE_TICKS ? flow_class(weir_flow_state(word)) : 0;
+
+	return (class << WEIR_FLOW_STATE | (WEIR_TICK_MASK - idle)) + 1;
+}
+
+/* That of the flow to address number `i`, of the client in w->quote; 0: there is none at w->back.backend. */
+static __always_inline __u32 claim_at(struct weir_work *w, const volatile struct weir_vip *v)
+{
+	struct weir_pkt *q = &w->quote;
+	struct flow_ref r;
+	__u64 hash, *word, old;
+
+	q->salt = salt_of(&w->back, v->salt, q->proto);
+	hash = flow_hash(&q->saddr, q->sport, q);
+	r = flow_find(hash, false);
+	word = r.at ? flow_at(r) : NULL;
+	old = word ? flow_read(word, hash) : 0;
+	return old && weir_flow_backend(old) == w->back.backend ? claim_of(old, tick_now(w)) : 0;
+}
+
+#define VIP_BITS 8 /* of a claim's number */
+
+/* The claim of address number i with its number: of equal ones the first has more. 0: it is not the backend's. */
+__noinline __u32 vip_claim(__u32 i)
+{
+	const volatile struct weir_vip *v = &cfg.vips[i & (WEIR_VIPS_MAX - 1)];
+	struct weir_backend *b;
+	struct weir_work *w = work_area();
+
+	if (!w)
+		return 0;
+	b = bpf_map_lookup_elem(&backends, &w->back.backend);
+	if (!b || v->family != w->quote.family || (!b->port && v->port != w->quote.dport))
+		return 0;
+	return claim_at(w, v) << VIP_BITS | (WEIR_VIPS_MAX - (i & (WEIR_VIPS_MAX - 1)));
+}
+
+/* Number of the address that w->quote, a client's packet as its backend got it, was to; WEIR_VIPS_MAX: of none. */
+__noinline __u32 vip_of_client(__u32 svc)
+{
+	const volatile struct weir_service *s = service_at(svc);
+	__s64 best = 0;
+
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < WEIR_VIPS_MAX; i++) {
+		__s64 more;
+
+		if (i >= s->nvips)
+			break;
+		more = (__s64)vip_claim(s->vip_at + i) - best;
+		best += more & ~(more >> 63);
+	}
+	return WEIR_VIPS_MAX - (best & ((1 << VIP_BITS) - 1));
+}
+
+/* w->back is to be of address number i. */
+static __always_inline void back_from(struct weir_work *w, __u32 i)
+{
+	const volatile struct weir_vip *v = &cfg.vips[i & (WEIR_VIPS_MAX - 1)];
+
+	for (int k = 0; k < 4; k++)
+		w->back.vip.w[k] = v->addr.w[k];
+	w->back.port = v->port;
+	w->back.salt = v->salt;
+	w->back.svc = v->svc & (WEIR_SERVICES_MAX - 1);
+	w->back_vip = i;
+}
+
+/* A service has several addresses: the client's, where its flow is in the table, else the first. */
+static __always_inline void back_of_client(const struct weir_pkt *p, struct weir_work *w, bool icmp)
+{
+	struct weir_pkt *q = &w->quote;
+	__u32 vip;
+
+	if (!icmp) {
+		q->saddr = p->daddr;
+		q->sport = p->dport;
+		q->dport = p->sport;
+		q->family = p->family;
+		q->proto = p->proto;
+	}
+	vip = vip_of_client(w->back.svc);
+	if (vip < WEIR_VIPS_MAX)
+		back_from(w, vip);
+}
+
+/* ---- a backend's packet ----------------------------------------------------------------------- */
+
+/* The state after a packet of the backend. Its resets are its own: nobody else is on that side. */
+static __always_inline __u32 state_back(__u64 old, __u32 tcp_flags, __u32 tick)
+{
+	__u32 state = weir_flow_state(old);
+
+	if (tcp_flags & TCP_RST)
+		return WEIR_FLOW_CLOSED;
+	if (tcp_flags & TCP_FIN)
+		return state == WEIR_FLOW_FIN_C || state == WEIR_FLOW_CLOSED || state == WEIR_FLOW_RESET ?
+			       WEIR_FLOW_CLOSED :
+			       WEIR_FLOW_FIN_B;
+	return state == WEIR_FLOW_RESET ? after_reset(old, tick) : state;
 }
 
 /* The backend's end of a connection counts, too. */
@@ -248,11 +366,9 @@ static __always_inline void backend_flow(const struct weir_pkt *p, struct weir_w
 	old = word ? flow_read(word, hash) : 0;
 	if (!old || weir_flow_backend(old) != back->backend)
 		return;
-	state = weir_flow_state(old);
-	if (p->proto == IPPROTO_TCP && p->tcp_flags & TCP_RST)
-		state = WEIR_FLOW_CLOSED;
-	else if (p->proto == IPPROTO_TCP && p->tcp_flags & TCP_FIN)
-		state = state == WEIR_FLOW_FIN_C || state == WEIR_FLOW_CLOSED ? WEIR_FLOW_CLOSED : WEIR_FLOW_FIN_B;
+	state = p->proto == IPPROTO_TCP ? state_back(old, p->tcp_flags, tick) : WEIR_FLOW_UDP;
+	if (state == WEIR_FLOW_RESET) /* whose time is that of the reset */
+		return;
 	if (old != flow_word(hash, back->backend, state, tick))
 		flow_change(word, old, flow_word(hash, back->backend, state, tick));
 }
@@ -291,19 +407,38 @@ static __always_inline __u32 ttl_of(struct xdp_md *ctx, const struct weir_pkt *p
 	return at ? *at : 0;
 }
 
-static __always_inline struct weir_nat_back *back_of(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w,
-						     bool icmp)
+/* A later fragment comes from where its first one did. */
+static __always_inline bool back_of_first(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w)
 {
-	if (icmp)
-		return parse_quote(ctx, p) ?
-			       known_as(&w->quote.daddr, w->quote.dport, w->quote.family, w->quote.proto) :
-			       NULL;
-	if (p->flags & PKT_LATER) {
-		__s32 port = frag_port(ctx, p, tick_now(w));
+	__s32 vip = frag_vip(ctx, p, tick_now(w));
 
-		return port < 0 ? NULL : known_as(&p->saddr, port, p->family, p->proto);
-	}
-	return known_as(&p->saddr, p->sport, p->family, p->proto);
+	if (vip < 0)
+		return false;
+	w->back.backend = WEIR_BACKEND_NONE; /* nobody asks */
+	back_from(w, vip & (WEIR_VIPS_MAX - 1));
+	return true;
+}
+
+/* Puts into w->back what the packet's sender is known by. False: it is no backend's. */
+static __always_inline bool back_of(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w, bool icmp)
+{
+	const volatile struct weir_service *s;
+	struct weir_nat_back *back;
+
+	if (p->flags & PKT_LATER)
+		return back_of_first(ctx, p, w);
+	if (icmp && !parse_quote(ctx, p))
+		return false;
+	back = icmp ? known_as(&w->quote.daddr, w->quote.dport, w->quote.family, w->quote.proto) :
+		      known_as(&p->saddr, p->sport, p->family, p->proto);
+	if (!back)
+		return false;
+	w->back = *back;
+	s = service_at(back->svc);
+	w->back_vip = s->vip_at;
+	if (s->nvips > 1)
+		back_of_client(p, w, icmp);
+	return true;
 }
 
 /*
@@ -321,9 +456,9 @@ __noinline int nat_return(struct xdp_md *ctx, struct weir_pkt *p)
 	if (!w || !p)
 		return WEIR_NEXT;
 	icmp = is_icmp(p);
-	back = back_of(ctx, p, w, icmp);
-	if (!back)
+	if (!back_of(ctx, p, w, icmp))
 		return WEIR_NEXT;
+	back = &w->back;
 	w->back_svc = back->svc;
 	f = fib_towards(w, &back->vip, &p->daddr, p->family, ctx->ingress_ifindex);
 	r = bpf_fib_lookup(ctx, f, sizeof(*f), 0);
@@ -345,9 +480,11 @@ __noinline int nat_return(struct xdp_md *ctx, struct weir_pkt *p)
 		backend_flow(p, w, back, hash);
 		if (cfg.latency && !(p->flags & PKT_FRAGMENT))
 			measure_server(ctx, p, w, hash, who_of(back->svc, back->backend));
+		if (p->proto == IPPROTO_TCP && is_followed(back->svc))
+			track_reply(ctx, p, back->svc);
 	}
 	if ((p->flags & (PKT_FRAGMENT | PKT_LATER)) == PKT_FRAGMENT)
-		frag_keep_port(ctx, p, tick_now(w));
+		frag_keep_vip(ctx, p, w->back_vip, tick_now(w));
 	if (p->proto == IPPROTO_UDP && service_at(back->svc)->flags & WEIR_SVC_CACHE)
 		reply(ctx, p, back->svc);
 	r = edit_back(ctx, p, w, back, icmp);

@@ -28,6 +28,7 @@
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
+#define TCP_URG 0x20
 
 #define L4_OFF_MAX 16384 /* far beyond any single-buffer frame; bounds offsets for the verifier */
 

@@ -36,15 +36,17 @@ static __always_inline __u32 place_lost(const struct weir_pkt *p, __u64 hash, __
 }
 
 #define STALE_TICKS 60
+#define RESET_HOLDS 10 /* ticks that a flow is still in use after a reset, as far as SYNs go */
 
 /* A SYN goes where the flow's packets go: it was sent again; or the flow is in use, and the SYN late, forged,
  * or of a client that has forgotten it. The backend sorts that out (RFC 5961, 4): it alone knows the
- * sequence numbers. */
+ * sequence numbers. After a reset, too, for a while: both may be forged. */
 static __always_inline bool syn_follows(__u64 old, __u32 tick)
 {
-	__u32 state = weir_flow_state(old);
+	__u32 state = weir_flow_state(old), idle = weir_flow_idle(old, tick);
 
-	return (state == WEIR_FLOW_SYN || (state == WEIR_FLOW_TCP && weir_flow_idle(old, tick) < STALE_TICKS)) &&
+	return (state == WEIR_FLOW_SYN || (state == WEIR_FLOW_TCP && idle < STALE_TICKS) ||
+		(state == WEIR_FLOW_RESET && idle < RESET_HOLDS)) &&
 	       may_be_chosen(weir_flow_backend(old));
 }
 
@@ -59,8 +61,8 @@ static __always_inline __u32 place_syn(const struct weir_pkt *p, __u64 hash, __u
 		return place_new(p, hash, svc, pool, WEIR_FLOW_SYN, tick);
 	backend = weir_flow_backend(old);
 	if (syn_follows(old, tick)) {
-		if (weir_flow_state(old) == WEIR_FLOW_SYN) /* nobody keeps an open one alive with SYNs */
-			flow_touch(word, old, tick);
+		if (weir_flow_state(old) != WEIR_FLOW_TCP) /* nobody keeps an open one alive with SYNs */
+			flow_change(word, old, flow_word(hash, backend, WEIR_FLOW_SYN, tick));
 		return backend;
 	}
 	backend = choose(pool, hash, spread_hash(&p->saddr, p->sport, p));
@@ -69,18 +71,36 @@ static __always_inline __u32 place_syn(const struct weir_pkt *p, __u64 hash, __u
 	return backend;
 }
 
-/* The state after a packet of the client. With NAT the backend's FIN is seen as well. */
-static __always_inline __u32 next_state(__u32 state, __u32 tcp_flags, bool both, bool waited)
+#define RESET_WAIT 2 /* ticks: what was under way at a reset has come by then */
+
+/* A reset may be forged: its sequence number is known to the ends alone. Whoever sends a packet later was not reset. */
+static __always_inline __u32 after_reset(__u64 old, __u32 tick)
 {
+	return weir_flow_idle(old, tick) < RESET_WAIT ? WEIR_FLOW_RESET : WEIR_FLOW_TCP;
+}
+
+static __always_inline bool is_ending(__u32 state)
+{
+	return state == WEIR_FLOW_FIN_C || state == WEIR_FLOW_FIN_B || state == WEIR_FLOW_CLOSED;
+}
+
+/* The state after a packet of the client. With NAT the backend's FIN is seen as well. */
+static __always_inline __u32 next_state(__u64 old, __u32 tcp_flags, bool both, __u32 tick)
+{
+	__u32 state = weir_flow_state(old);
+	bool waited = (old & WEIR_TICK_MASK) != tick;
+
 	if (tcp_flags & TCP_RST)
-		return WEIR_FLOW_CLOSED;
+		return is_ending(state) ? WEIR_FLOW_CLOSED : WEIR_FLOW_RESET;
 	if (tcp_flags & TCP_FIN) {
-		if (!both || state == WEIR_FLOW_FIN_B || state == WEIR_FLOW_CLOSED)
+		if (!both || state == WEIR_FLOW_FIN_B || state == WEIR_FLOW_CLOSED || state == WEIR_FLOW_RESET)
 			return WEIR_FLOW_CLOSED;
 		if (state == WEIR_FLOW_FOUND && !waited) /* still anyone's: it must not weigh */
 			return WEIR_FLOW_CLOSED;
 		return WEIR_FLOW_FIN_C;
 	}
+	if (state == WEIR_FLOW_RESET)
+		return after_reset(old, tick);
 	if (state == WEIR_FLOW_SYN || state == WEIR_FLOW_RESTING || (state == WEIR_FLOW_FOUND && waited))
 		return WEIR_FLOW_TCP;
 	return state;
@@ -111,8 +131,9 @@ static __always_inline __u32 place_known(const struct weir_pkt *p, __u64 hash, _
 		}
 	}
 	if (p->proto == IPPROTO_TCP)
-		next = next_state(state, p->tcp_flags, is_nat(backend), (old & WEIR_TICK_MASK) != tick);
-	flow_change(word, old, flow_word(hash, backend, next, tick));
+		next = next_state(old, p->tcp_flags, is_nat(backend), tick);
+	if (next != WEIR_FLOW_RESET || state != WEIR_FLOW_RESET) /* whose time is that of the reset */
+		flow_change(word, old, flow_word(hash, backend, next, tick));
 	return backend;
 }
 

@@ -42,6 +42,13 @@ struct nat_edit {
 	__u8 l4_check; /* whether the L4 checksum is there to change */
 };
 
+/* A TCP segment of a connection that is followed: see conn.bpf.h. */
+struct tcp_part {
+	__u32 seq, ack; /* of the first byte of payload */
+	__u32 off, len; /* of the payload, in the frame */
+	__u32 flags;
+};
+
 struct weir_work {
 	__u64 key[KEY_WORDS];	  /* of a lookup or a write, the last word padded with zeroes */
 	__u64 hash;		  /* of the key */
@@ -54,7 +61,7 @@ struct weir_work {
 	__u8 flags[MG_FLAGS_MAX];
 	__u32 opaque;		  /* meta: offset in req, */
 	__u32 opaque_len;	  /* and length with the O, 0: none */
-	__u32 pad;
+	__u32 sample_in;	  /* so many misses until one is sampled: see sample.bpf.h */
 	__u64 now_ns;		  /* the coarse clock, */
 	__u64 now_jiffies;	  /* and the tick at which it was read */
 	__u64 hit_jiffies;	  /* the tick whose first packet was timed, */
@@ -69,8 +76,15 @@ struct weir_work {
 	struct bpf_fib_lookup fib;
 	struct nat_edit front, quoted; /* of a packet, and of what an ICMP error is about */
 	__u32 back_svc;		  /* the service whose backend sent a reply */
-	__u32 pad2;
+	__u32 back_vip;		  /* number of the address that its client knows, */
+	struct weir_nat_back back; /* and what else is known of it */
+	__u64 sample_random;	  /* state of the generator; 0: none yet */
+	__u32 data;		  /* bytes of data behind a command's line, with their "\r\n"; see text_line() */
 	__u32 ip_id;		  /* of tunnels' packets that may be fragmented */
+	__u32 more;		  /* where the line goes on behind the first key of a gat; 0: it does not */
+	struct tcp_part part;
+	__u32 taken;		  /* of its bytes, by stream_text() */
+	__u32 worst;		  /* what the commands of a TCP segment have come to: WEIR_R_TCP.. */
 	__u8 out[768];		  /* the rendered part of the reply */
 	__u8 req[REQ_SIZE + 264]; /* the datagram; room to read a longest key from any offset */
 };

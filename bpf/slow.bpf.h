@@ -4,7 +4,7 @@
  * functions, so that each is verified once and costs the fast path nothing.
  *
  * The rule for what is not understood: if it could be a write, the service is fenced. A datagram
- * with more than one command is not understood.
+ * with more than one command is not understood. (Commands over TCP are read by the same functions: track.bpf.h.)
  *
  * References: memcached doc/protocol.txt; the binary protocol's "Command Opcodes" (BinaryProtocolRevamped).
  */
@@ -222,18 +222,14 @@ static __always_inline bool line_closes(struct weir_work *w, __u32 end, __u32 nl
 	return ends_line(w, end, nl + 1);
 }
 
-/* A command that carries data: `bytes` of it must end the datagram, with "\r\n" behind. */
-static __always_inline bool data_ends(__s64 bytes, __u32 nl, __u32 len)
-{
-	return bytes >= 0 && (__u64)bytes + nl + 3 == len;
-}
+#define DATA_MAX 0x7ffffffd /* memcached refuses longer data, and does not read it */
 
 /*
  * set, add, replace, append, prepend: VERB KEY FLAGS EXPTIME BYTES [noreply], and cas with one number
  * more. Anything but this form is not understood: memcached reads the data of a line that it refused
  * as the next command.
  */
-static __always_inline int storage(struct weir_work *w, __u32 pos, __u32 nl, __u32 len, __u32 svc, bool cas)
+static __always_inline int storage(struct weir_work *w, __u32 pos, __u32 nl, __u32 svc, bool cas)
 {
 	__u32 key = next_token(w, pos), key_end = token_end(key);
 	__u32 flags = next_token(w, key_end);
@@ -243,21 +239,23 @@ static __always_inline int storage(struct weir_work *w, __u32 pos, __u32 nl, __u
 	__s64 last_max = cas ? 0x7fffffffffffffff : 0x7fffffff;
 
 	if (!key || !number_ok(w, flags, 0xffffffff, false) || !number_ok(w, exptime, 0x7fffffff, true) ||
-	    !number_ok(w, bytes, 0x7fffffff, false) || !number_ok(w, last, last_max, false))
+	    !number_ok(w, bytes, DATA_MAX, false) || !number_ok(w, last, last_max, false))
 		return WEIR_R_UNKNOWN;
-	if (!line_closes(w, token_end(last), nl) || !data_ends(number_at(bytes), nl, len))
+	if (!line_closes(w, token_end(last), nl))
 		return WEIR_R_UNKNOWN;
+	w->data = number_at(bytes) + 2;
 	return write_key(w, key, key_end - key, svc);
 }
 
 /* ms KEY BYTES FLAG.. */
-static __always_inline int meta_set(struct weir_work *w, __u32 pos, __u32 nl, __u32 len, __u32 svc)
+static __always_inline int meta_set(struct weir_work *w, __u32 pos, __u32 nl, __u32 svc)
 {
 	__u32 key = next_token(w, pos), end = token_end(key);
 	__u32 bytes = next_token(w, end);
 
-	if (!key || !number_ok(w, bytes, 0x7fffffff, false) || !data_ends(number_at(bytes), nl, len))
+	if (!key || !number_ok(w, bytes, DATA_MAX, false))
 		return WEIR_R_UNKNOWN;
+	w->data = number_at(bytes) + 2;
 	return write_meta(w, key, end, token_end(bytes), nl, svc);
 }
 
@@ -278,24 +276,25 @@ static __always_inline int flush(__u32 svc, __s64 delay)
 }
 
 /* flush_all [DELAY] [noreply] */
-static __always_inline int flush_all(struct weir_work *w, __u32 pos, __u32 nl, __u32 len, __u32 svc)
+static __always_inline int flush_all(struct weir_work *w, __u32 pos, __u32 svc)
 {
 	__u8 next = *AT(w, pos + 1);
 
-	if (nl + 1 != len)
-		return WEIR_R_UNKNOWN;
 	if (*AT(w, pos) != ' ' || next == 'n')
 		return flush(svc, 0);
 	return flush(svc, number_at(pos + 1));
 }
 
-/* gat, gats: VERB EXPTIME KEY, one key. */
-static __always_inline int get_and_touch(struct weir_work *w, __u32 pos, __u32 len, __u32 svc)
+/* gat, gats: VERB EXPTIME KEY..; the first key. */
+static __always_inline int get_and_touch(struct weir_work *w, __u32 pos, __u32 nl, __u32 svc)
 {
-	__u32 key = token_end(pos + 1) + 1, end = token_end(key);
+	__u32 exptime = next_token(w, pos), key = exptime ? next_token(w, token_end(exptime)) : 0, end;
 
-	if (!ends_line(w, end, len))
+	if (!key)
 		return WEIR_R_UNKNOWN;
+	end = token_end(key);
+	if (!ends_line(w, end, nl + 1))
+		w->more = end;
 	return write_key(w, key, end - key, svc);
 }
 
@@ -374,13 +373,13 @@ __noinline int meta_flags(__u32 pos, __u32 nl)
 }
 
 /* mg KEY FLAG..: a lookup; with N, R or T a write. */
-static __always_inline int meta_get(struct weir_work *w, __u32 pos, __u32 nl, __u32 len, __u32 svc)
+static __always_inline int meta_get(struct weir_work *w, __u32 pos, __u32 nl, __u32 svc)
 {
 	__u32 key = pos + 1, end = token_end(key), key_len = end - key;
 	int r;
 
 	/* Behind two spaces memcached takes the next word for the key; other bytes belong to the verb. */
-	if (nl + 1 != len || !key_len || *AT(w, pos) != ' ')
+	if (!key_len || *AT(w, pos) != ' ')
 		return WEIR_R_UNKNOWN;
 	r = meta_flags(end, nl);
 	if (r != WEIR_NEXT)
@@ -411,72 +410,90 @@ static __always_inline int meta_get(struct weir_work *w, __u32 pos, __u32 nl, __
 #define VERB8(a, b, c, d, e, f, g, h) (VERB7(a, b, c, d, e, f, g) | (__u64)(h) << 56)
 
 /* Commands of more than eight letters, by their first eight. */
-static __always_inline int long_verb(struct weir_work *w, __u64 verb, __u32 pos, __u32 nl, __u32 len, __u32 svc)
+static __always_inline int long_verb(struct weir_work *w, __u64 verb, __u32 pos, __u32 svc)
 {
 	if (pos != WEIR_FRAME_HDR + 9)
 		return WEIR_R_UNKNOWN;
 	if (verb == VERB8('f', 'l', 'u', 's', 'h', '_', 'a', 'l') && *AT(w, pos - 1) == 'l')
-		return flush_all(w, pos, nl, len, svc);
-	if (verb == VERB8('v', 'e', 'r', 'b', 'o', 's', 'i', 't') && *AT(w, pos - 1) == 'y' && nl + 1 == len)
+		return flush_all(w, pos, svc);
+	if (verb == VERB8('v', 'e', 'r', 'b', 'o', 's', 'i', 't') && *AT(w, pos - 1) == 'y')
 		return WEIR_R_READ_OTHER;
 	return WEIR_R_UNKNOWN;
 }
 
-/* The text protocol, ASCII and meta. */
+/*
+ * What the line asks for that stands behind the frame header, and whose newline is at `nl`. Also w->data: how many
+ * bytes follow that are its data; and w->more.
+ */
+__noinline int text_line(__u32 nl, __u32 svc)
+{
+	struct weir_work *w = work_area();
+	__u32 pos, key;
+	__u64 verb;
+
+	if (!w)
+		return WEIR_R_UNKNOWN;
+	w->data = 0;
+	w->more = 0;
+	pos = token_end(WEIR_FRAME_HDR);
+	verb = LOAD(__u64, w->req + WEIR_FRAME_HDR);
+	if (pos > WEIR_FRAME_HDR + 8)
+		return long_verb(w, verb, pos, svc);
+	if (pos < WEIR_FRAME_HDR + 8)
+		verb &= (1ULL << ((pos - WEIR_FRAME_HDR) & 7) * 8) - 1;
+	switch (verb) {
+	case VERB3('g', 'e', 't'):
+	case VERB4('g', 'e', 't', 's'): /* not the simple form, which never comes here over UDP */
+		return WEIR_R_MULTI_KEY;
+	case VERB2('m', 'g'):
+		return meta_get(w, pos, nl, svc);
+	case VERB2('m', 'n'):
+	case VERB2('m', 'e'):
+	case VERB4('q', 'u', 'i', 't'):
+	case VERB5('s', 't', 'a', 't', 's'):
+	case VERB7('v', 'e', 'r', 's', 'i', 'o', 'n'):
+		return WEIR_R_READ_OTHER;
+	case VERB3('s', 'e', 't'):
+	case VERB3('a', 'd', 'd'):
+	case VERB6('a', 'p', 'p', 'e', 'n', 'd'):
+	case VERB7('r', 'e', 'p', 'l', 'a', 'c', 'e'):
+	case VERB7('p', 'r', 'e', 'p', 'e', 'n', 'd'):
+		return storage(w, pos, nl, svc, false);
+	case VERB3('c', 'a', 's'):
+		return storage(w, pos, nl, svc, true);
+	case VERB2('m', 's'):
+		return meta_set(w, pos, nl, svc);
+	case VERB2('m', 'd'):
+	case VERB2('m', 'a'):
+		key = next_token(w, pos);
+		return key ? write_meta(w, key, token_end(key), token_end(key), nl, svc) : WEIR_R_UNKNOWN;
+	case VERB4('i', 'n', 'c', 'r'):
+	case VERB4('d', 'e', 'c', 'r'):
+	case VERB5('t', 'o', 'u', 'c', 'h'):
+	case VERB6('d', 'e', 'l', 'e', 't', 'e'):
+		key = next_token(w, pos);
+		return key ? write_key(w, key, token_end(key) - key, svc) : WEIR_R_UNKNOWN;
+	case VERB3('g', 'a', 't'):
+	case VERB4('g', 'a', 't', 's'):
+		return get_and_touch(w, pos, nl, svc);
+	}
+	return WEIR_R_UNKNOWN;
+}
+
+/* The text protocol, ASCII and meta: a datagram with one command and nothing behind it. */
 __noinline int text_request(__u32 len, __u32 svc)
 {
 	struct weir_work *w = work_area();
-	__u32 pos, nl;
-	__u64 verb;
-	bool alone;
+	__u32 nl;
+	int r;
 
 	if (!w)
 		return WEIR_R_UNKNOWN;
 	nl = line_end(len);
 	if (nl == len) /* memcached waits for the rest, which never comes */
 		return len > REQ_MAX ? WEIR_R_UNKNOWN : WEIR_R_BAD_REQUEST;
-	pos = token_end(WEIR_FRAME_HDR);
-	verb = LOAD(__u64, w->req + WEIR_FRAME_HDR);
-	if (pos > WEIR_FRAME_HDR + 8)
-		return long_verb(w, verb, pos, nl, len, svc);
-	if (pos < WEIR_FRAME_HDR + 8)
-		verb &= (1ULL << ((pos - WEIR_FRAME_HDR) & 7) * 8) - 1;
-	alone = nl + 1 == len;
-	switch (verb) {
-	case VERB3('g', 'e', 't'):
-	case VERB4('g', 'e', 't', 's'): /* not the simple form, which never comes here */
-		return alone ? WEIR_R_MULTI_KEY : WEIR_R_UNKNOWN;
-	case VERB2('m', 'g'):
-		return meta_get(w, pos, nl, len, svc);
-	case VERB2('m', 'n'):
-	case VERB2('m', 'e'):
-	case VERB4('q', 'u', 'i', 't'):
-	case VERB5('s', 't', 'a', 't', 's'):
-	case VERB7('v', 'e', 'r', 's', 'i', 'o', 'n'):
-		return alone ? WEIR_R_READ_OTHER : WEIR_R_UNKNOWN;
-	case VERB3('s', 'e', 't'):
-	case VERB3('a', 'd', 'd'):
-	case VERB6('a', 'p', 'p', 'e', 'n', 'd'):
-	case VERB7('r', 'e', 'p', 'l', 'a', 'c', 'e'):
-	case VERB7('p', 'r', 'e', 'p', 'e', 'n', 'd'):
-		return storage(w, pos, nl, len, svc, false);
-	case VERB3('c', 'a', 's'):
-		return storage(w, pos, nl, len, svc, true);
-	case VERB2('m', 's'):
-		return meta_set(w, pos, nl, len, svc);
-	case VERB2('m', 'd'):
-	case VERB2('m', 'a'):
-		return alone ? write_meta(w, pos + 1, token_end(pos + 1), token_end(pos + 1), nl, svc) : WEIR_R_UNKNOWN;
-	case VERB4('i', 'n', 'c', 'r'):
-	case VERB4('d', 'e', 'c', 'r'):
-	case VERB5('t', 'o', 'u', 'c', 'h'):
-	case VERB6('d', 'e', 'l', 'e', 't', 'e'):
-		return alone ? write_key(w, pos + 1, token_end(pos + 1) - pos - 1, svc) : WEIR_R_UNKNOWN;
-	case VERB3('g', 'a', 't'):
-	case VERB4('g', 'a', 't', 's'):
-		return get_and_touch(w, pos, len, svc);
-	}
-	return WEIR_R_UNKNOWN;
+	r = text_line(nl, svc);
+	return nl + 1 + w->data == len && !w->more ? r : WEIR_R_UNKNOWN;
 }
 
 struct bin_request {

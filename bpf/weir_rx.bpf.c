@@ -12,7 +12,9 @@
 #include "latency_client.bpf.h"
 #include "observe.bpf.h"
 #include "rewrite.bpf.h"
+#include "sample.bpf.h"
 #include "steer.bpf.h"
+#include "track.bpf.h"
 
 /* Copies the datagram into the work area, as far as it can be understood. */
 static __always_inline int load_request(struct xdp_md *ctx, const struct weir_pkt *p, struct weir_work *w)
@@ -126,7 +128,7 @@ static __always_inline int serve(struct xdp_md *ctx, struct weir_pkt *p, __u32 *
 	if (r == WEIR_NEXT)
 		r = classify(p, svc, &refuse, steer);
 	if (r != WEIR_NEXT)
-		return r;
+		return r == WEIR_R_TCP && is_followed(*svc) ? track_request(ctx, p, *svc) : r;
 	if (!cfg.latency)
 		w = work_area();
 	if (!w)
@@ -143,6 +145,8 @@ static __always_inline int serve(struct xdp_md *ctx, struct weir_pkt *p, __u32 *
 	if (r != WEIR_NEXT)
 		return r;
 	r = refuse == WEIR_NEXT ? answer(ctx, p, w, *svc) : refuse;
+	if (refuse == WEIR_NEXT)
+		sample_miss(w, *svc, r);
 	if (r != WEIR_R_HIT && w->op == OP_META)
 		note_read(p, w, *svc);
 	return r;

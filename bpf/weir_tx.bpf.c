@@ -12,6 +12,7 @@
 #include "latency.bpf.h"
 #include "observe.bpf.h"
 #include "reply.bpf.h"
+#include "track_reply.bpf.h"
 
 /* The headers may lie outside the linear part; 128 bytes hold all that parse() needs as a rule. */
 static __always_inline void pull_headers(struct __sk_buff *skb)
@@ -41,13 +42,15 @@ int weir_tx(struct __sk_buff *skb)
 
 	pull_headers(skb);
 	r = parse(skb, &p);
-	if (r != WEIR_NEXT || p.flags & PKT_LATER || (p.proto != IPPROTO_UDP && !cfg.latency))
+	if (r != WEIR_NEXT || p.flags & PKT_LATER || (p.proto != IPPROTO_UDP && !cfg.latency && !cfg.conn_mask))
 		return TC_ACT_OK;
 	svc = service_of(&p.saddr, p.sport, p.family, &p.salt);
 	if (svc == WEIR_SVC_NONE)
 		return TC_ACT_OK;
 	if (cfg.latency)
 		local_reply(skb, &p, svc);
+	if (p.proto == IPPROTO_TCP && is_followed(svc))
+		track_reply(skb, &p, svc);
 	if (p.proto == IPPROTO_UDP)
 		observe(svc, reply(skb, &p, svc), skb->len);
 	return TC_ACT_OK;

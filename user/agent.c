@@ -21,10 +21,13 @@
 #include <unistd.h>
 
 #include "agent_config.h"
+#include "agent_hot.h"
 #include "agent_http.h"
 #include "agent_loader.h"
+#include "agent_post.h"
 #include "agent_slow.h"
 #include "agent_traffic.h"
+#include "bus.h"
 #include "caps.h"
 #include "flows.h"
 #include "journal.h"
@@ -67,10 +70,12 @@ struct agent {
 	struct agent_view view; /* what the parts that only look are shown */
 	struct traffic *traffic;
 	struct slow *slow;
+	struct agent_hot *hot;
 	struct agent_http *http; /* NULL: none */
 	struct loader *loader;
 	bool loader_gone;
-	char status[160];
+	char reload_failed[200]; /* why, until another one succeeds */
+	char status[400];
 };
 
 /* ---- the configuration ------------------------------------------------------------------------ */
@@ -192,7 +197,7 @@ static void open_probes(struct agent *a)
 static void add_probes(struct agent *a, const struct config_pool *pool, struct check_target *t)
 {
 	const struct weir_backend *b = &a->m->backends[t->backend];
-	struct config_vip vips[CHECK_PROBES_MAX];
+	struct config_vip vips[WEIR_VIPS_MAX];
 
 	if (b->via == WEIR_VIA_NAT || pool->check.through != THROUGH_DELIVERY)
 		return;
@@ -207,8 +212,10 @@ static void add_probes(struct agent *a, const struct config_pool *pool, struct c
 static void check_backend(struct agent *a, const struct config_pool *pool, unsigned backend)
 {
 	const struct weir_backend *b = &a->m->backends[backend];
+	struct probe_ask probes[WEIR_VIPS_MAX];
 	struct check_target t = {
 		.backend = backend,
+		.probes = probes,
 		.at = { .addr = b->addr, .family = b->family },
 		.health = a->m->backend_ctl[backend].health,
 		.how = &pool->check,
@@ -348,6 +355,7 @@ static void let_go(struct agent *a)
 	a->view.dp = NULL;
 	a->view.metrics.flows = NULL;
 	a->view.constants = NULL;
+	agent_hot_stop(a->hot);
 	dp_close(a->dp);
 	a->dp = NULL;
 	a->ctl = NULL;
@@ -395,9 +403,11 @@ static void follow_dataplane(struct agent *a)
 	if (a->generation == a->ctl->generation)
 		return;
 	a->generation = a->ctl->generation;
+	*a->reload_failed = '\0';
 	a->view.constants = NULL;
 	loader_ask(a->loader, LOADER_CONSTANTS);
 	read_config(a);
+	agent_hot_begin(a->hot, a->dp, a->config);
 	say(LOG_INFO, "at work on %.255s, generation %u", a->ctl->config, a->generation);
 }
 
@@ -421,8 +431,9 @@ static void tell_status(struct agent *a)
 
 	if (a->dp) {
 		count_down(a, &down);
-		snprintf(text, sizeof(text), "STATUS=generation %u; %u backends checked, %u down", a->generation,
-			 checks_count(a->checks), down);
+		snprintf(text, sizeof(text), "STATUS=generation %u; %u backends checked, %u down%s%s",
+			 a->generation, checks_count(a->checks), down,
+			 *a->reload_failed ? "; reload failed: " : "", a->reload_failed);
 	}
 	if (!strcmp(text, a->status))
 		return;
@@ -443,6 +454,7 @@ static void each_second(struct agent *a)
 		}
 		traffic_look(a->traffic, a->m);
 		pools_fade(a->m, monotonic_ns());
+		agent_hot_second(a->hot, a->dp);
 		a->view.metrics.slow_flows += slow_look(a->slow, a->dp, a->config->slow_ns);
 	}
 	tell_status(a);
@@ -457,19 +469,25 @@ static int on_second(sd_event_source *s, uint64_t usec, void *arg)
 
 /* ---- reload ----------------------------------------------------------------------------------- */
 
-static void on_reloaded(int status, void *arg)
+static void reload_fails(struct agent *a, const char *why)
+{
+	a->view.metrics.reload_failures++;
+	snprintf(a->reload_failed, sizeof(a->reload_failed), "%s", printable(why, strlen(why)));
+}
+
+static void on_reloaded(int status, const char *why, void *arg)
 {
 	struct agent *a = arg;
 
 	if (status < 0)
 		say(LOG_ERR, "reload: ended by signal %d", -status);
 	if (status)
-		a->view.metrics.reload_failures++;
+		reload_fails(a, status < 0 ? "ended by a signal" : why);
 	else
 		a->view.metrics.reloads++;
+	each_second(a);
 	if (!loader_busy(a->loader, LOADER_RELOAD))
 		sd_notify(false, "READY=1");
-	each_second(a);
 }
 
 static void on_constants(const struct weir_config *cfg, void *arg)
@@ -496,7 +514,7 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
 
 	if (a->loader_gone) {
 		say(LOG_ERR, "reload: the loader is gone: start the agent again");
-		a->view.metrics.reload_failures++;
+		reload_fails(a, "the loader is gone: start the agent again");
 		return 0;
 	}
 	sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%llu", monotonic_ns() / 1000);
@@ -589,13 +607,17 @@ static int set_up(struct agent *a)
 	if (err >= 0)
 		err = checks_new(&a->checks, a->event, checks_at_once(), &ops, a);
 	if (err >= 0)
+		err = agent_hot_new(&a->hot, a->event);
+	a->view.hot = a->hot;
+	a->view.metrics.hot = a->hot;
+	if (err >= 0)
 		err = loader_attach(a->loader, a->event, &loader_ops, a);
 	if (err >= 0 && a->http)
 		err = agent_http_start(a->http, a->event, &a->view);
 	return err < 0 ? err : 0;
 }
 
-/* The data plane goes on without us: no lease may end it. */
+/* The data plane goes on without us, as far as nobody needs to listen for it: no lease ends it then. */
 static void leave(struct agent *a, bool clean)
 {
 	loader_wait(a->loader);
@@ -608,7 +630,7 @@ static void leave(struct agent *a, bool clean)
 		take_up(a);
 	}
 	if (clean && a->dp)
-		__atomic_store_n(&a->ctl->lease_deadline_ns, WEIR_NEVER, __ATOMIC_RELAXED);
+		agent_leave_lease(a->ctl);
 	if (a->dp)
 		let_go(a);
 }
@@ -619,6 +641,7 @@ static void clean_up(struct agent *a)
 	probes_free(a->probes);
 	agent_http_free(a->http);
 	loader_free(a->loader);
+	agent_hot_free(a->hot);
 	traffic_free(a->traffic);
 	slow_free(a->slow);
 	sd_event_source_unref(a->sweep);
@@ -658,7 +681,8 @@ static int run(struct agent *a)
 	drop_privileges();
 	each_second(a);
 	if (a->http)
-		say(LOG_INFO, "HTTP is answered at %s", agent_http_where(a->http));
+		say(LOG_INFO, "HTTP is answered at %s%s", agent_http_where(a->http),
+		    a->config->token_file ? "" : "; without agent.token_file only this host may invalidate by it");
 	sd_notify(false, "READY=1");
 	err = sd_event_loop(a->event);
 	sd_notify(false, "STOPPING=1\nSTATUS=");
@@ -666,6 +690,15 @@ static int run(struct agent *a)
 	if (err < 0)
 		return fail(EXIT_FAILED, "run: %s", strerror(-err));
 	return a->o->unload_on_exit ? loader_unload(a->loader) : EXIT_OK;
+}
+
+static int check_token(const char *path)
+{
+	char why[160];
+
+	if (!path || !post_token_ok(path, why, sizeof(why)))
+		return EXIT_OK;
+	return fail(EXIT_FAILED, "run: agent.token_file %s: %s", path, why);
 }
 
 static int start(struct agent *a)
@@ -678,6 +711,10 @@ static int start(struct agent *a)
 	if (!a->path || config_load(&a->config, a->path, stderr))
 		return fail(EXIT_FAILED, "run: %s cannot be used; nothing was changed", a->o->path);
 	a->view.config = a->config;
+	a->view.path = a->path;
+	agent_limit_lease(bus_first_lease(a->config));
+	if (check_token(a->config->token_file))
+		return EXIT_FAILED;
 	if (agent_http_new(&a->http, a->o->http ?: &a->config->http))
 		return EXIT_FAILED;
 	caps_no_new();

@@ -5,18 +5,29 @@
 
 #include "journal.h"
 
+static char first_fault[160];
+
 static void say_fault(const struct config_fault *f, void *arg)
 {
-	char line[16] = "";
+	char line[16] = "", text[512];
 
 	if (f->line)
 		snprintf(line, sizeof(line), ":%u", f->line);
-	say(LOG_ERR, "%s%s: %s%s%s", f->file, line, f->field, *f->field ? ": " : "", f->message);
+	snprintf(text, sizeof(text), "%s%s: %s%s%s", f->file, line, f->field, *f->field ? ": " : "", f->message);
+	say(LOG_ERR, "%s", text);
+	if (!*first_fault)
+		snprintf(first_fault, sizeof(first_fault), "%.159s", text);
 }
 
 int agent_config_load(struct config **out, const char *path)
 {
+	*first_fault = '\0';
 	return config_load_each(out, path, say_fault, NULL);
+}
+
+const char *agent_config_fault(void)
+{
+	return first_fault;
 }
 
 const struct config_pool *configured_pool(const struct config *c, const char *name)
@@ -42,8 +53,7 @@ __be16 pool_service_port(const struct config *c, const struct config_pool *pool)
 	return 0;
 }
 
-unsigned pool_probed_vips(const struct config *c, const struct config_pool *pool,
-			  struct config_vip vips[CHECK_PROBES_MAX])
+unsigned pool_probed_vips(const struct config *c, const struct config_pool *pool, struct config_vip vips[WEIR_VIPS_MAX])
 {
 	unsigned n = 0;
 
@@ -52,10 +62,8 @@ unsigned pool_probed_vips(const struct config *c, const struct config_pool *pool
 
 		if (!(s->flags & WEIR_SVC_TCP) || !uses(s, pool - c->pools))
 			continue;
-		for (unsigned v = 0; v < s->nvips && n < CHECK_PROBES_MAX; v++) {
-			if (!n || vips[0].family != s->vips[v].family)
-				vips[n++] = s->vips[v];
-		}
+		for (unsigned v = 0; v < s->nvips && n < WEIR_VIPS_MAX; v++)
+			vips[n++] = s->vips[v];
 	}
 	return n;
 }

@@ -2,7 +2,7 @@
 /*
  * libmicrohttpd has no listening socket and no thread: connections are accepted here, so that one that cannot be
  * (no descriptor is left) does not make the loop spin, and the loop runs it when its epoll descriptor or its
- * time-out says so.
+ * time-out says so. It is loaded by an agent that listens, not with the program.
  */
 #include "agent_http.h"
 
@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include "agent_listen.h"
+#include "agent_post.h"
 #include "agent_work.h"
 #include "hotset.h"
+#include "lazy_lib.h"
 #include "out.h"
 
 #define CONNECTIONS_MAX 64
@@ -26,6 +28,13 @@
 #define REQUEST_BYTES	(16 << 10) /* line, header and query, and what libmicrohttpd needs beside them */
 #define ACCEPTS_AT_ONCE 16
 #define FDS_OF_OTHERS	96 /* that are the rest's when there are few */
+
+#define MHD_FUNCTIONS(X) \
+	X(MHD_add_connection) X(MHD_add_response_header) X(MHD_create_response_from_buffer) \
+	X(MHD_destroy_response) X(MHD_get_connection_info) X(MHD_get_connection_values_n) \
+	X(MHD_get_daemon_info) X(MHD_get_timeout) X(MHD_lookup_connection_value) X(MHD_queue_response) \
+	X(MHD_run) X(MHD_start_daemon) X(MHD_stop_daemon)
+LAZY_LIB(libmicrohttpd, "libmicrohttpd.so.12", "libmicrohttpd12", MHD_FUNCTIONS);
 
 struct connection {
 	int fd; /* -1: the place is free */
@@ -50,23 +59,25 @@ static enum MHD_Result reply(struct agent_http *h, struct MHD_Connection *c, int
 {
 	h->view->metrics.http_requests++;
 	h->view->metrics.http_errors += status >= 400 && status != 503;
-	return MHD_queue_response(c, status, response);
+	return sym_MHD_queue_response(c, status, response);
 }
 
 /* Takes the body. */
 static struct MHD_Response *response_of(struct page *p)
 {
-	struct MHD_Response *r = MHD_create_response_from_buffer(p->len, p->body, MHD_RESPMEM_MUST_FREE);
+	struct MHD_Response *r = sym_MHD_create_response_from_buffer(p->len, p->body, MHD_RESPMEM_MUST_FREE);
 
 	if (!r) {
 		free(p->body);
 		return NULL;
 	}
-	MHD_add_response_header(r, "Content-Type", p->type);
-	MHD_add_response_header(r, "Cache-Control", "no-store");
-	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	sym_MHD_add_response_header(r, "Content-Type", p->type);
+	sym_MHD_add_response_header(r, "Cache-Control", "no-store");
+	sym_MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
 	if (p->status == 405)
-		MHD_add_response_header(r, "Allow", "GET, HEAD");
+		sym_MHD_add_response_header(r, "Allow", p->allow ?: "GET, HEAD");
+	if (p->status == 401)
+		sym_MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
 	return r;
 }
 
@@ -78,7 +89,7 @@ static enum MHD_Result send_page(struct agent_http *h, struct MHD_Connection *c,
 	if (!r)
 		return MHD_NO;
 	result = reply(h, c, p->status, r);
-	MHD_destroy_response(r);
+	sym_MHD_destroy_response(r);
 	return result;
 }
 
@@ -102,10 +113,10 @@ static enum MHD_Result too_busy(struct agent_http *h, struct MHD_Connection *c, 
 	r = response_of(&p);
 	if (!r)
 		return MHD_NO;
-	MHD_add_response_header(r, "Retry-After", "1");
+	sym_MHD_add_response_header(r, "Retry-After", "1");
 	h->view->metrics.http_errors++;
 	result = reply(h, c, 503, r);
-	MHD_destroy_response(r);
+	sym_MHD_destroy_response(r);
 	return result;
 }
 
@@ -165,13 +176,13 @@ static enum MHD_Result on_param(void *arg, enum MHD_ValueKind kind, const char *
 /* Why it cannot be answered, or NULL. */
 static const char *read_request(struct MHD_Connection *c, struct page_ask *ask)
 {
-	const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
+	const char *length = sym_MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
 	struct reading r = { .ask = ask };
 
 	if ((length && strcmp(length, "0")) ||
-	    MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding"))
+	    sym_MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding"))
 		return "a request is to have no body";
-	MHD_get_connection_values_n(c, MHD_GET_ARGUMENT_KIND, on_param, &r);
+	sym_MHD_get_connection_values_n(c, MHD_GET_ARGUMENT_KIND, on_param, &r);
 	return r.fault;
 }
 
@@ -207,7 +218,7 @@ static enum MHD_Result answer(struct agent_http *h, struct MHD_Connection *c, co
 
 static void mark_asked(struct MHD_Connection *c, bool asked)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	const union MHD_ConnectionInfo *info = sym_MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	struct connection *k = info ? info->socket_context : NULL;
 
 	if (!k)
@@ -217,16 +228,69 @@ static void mark_asked(struct MHD_Connection *c, bool asked)
 		k->since_ns = monotonic_ns();
 }
 
+/* Who asks is known before the body comes, and refused then. */
+static enum MHD_Result begin_post(struct agent_http *h, struct MHD_Connection *c, const struct page_ask *ask,
+				  void **state)
+{
+	const union MHD_ConnectionInfo *info = sym_MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	struct post_head head = {
+		.type = sym_MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Type"),
+		.authorization = sym_MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization"),
+		.origin = sym_MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Origin"),
+		.length = sym_MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length"),
+		.from = info ? info->client_addr : NULL,
+	};
+	struct post *p = NULL;
+	const char *why;
+	int status = post_begin(&p, h->view, &head, &why);
+
+	if (status)
+		return refuse(h, c, ask, status, why);
+	*state = p;
+	return MHD_YES;
+}
+
+/* It is paid for by others: who asks for pages waits, invalidations do not. */
+static enum MHD_Result end_post(struct agent_http *h, struct MHD_Connection *c, struct post *p)
+{
+	__u64 begin = monotonic_ns();
+	struct page page;
+
+	if (h->view->dp)
+		agent_extend_lease(dp_ctl(h->view->dp));
+	if (post_end(p, h->view, &page))
+		return MHD_NO;
+	work_done(&h->work, monotonic_ns() - begin, POST_BYTES_MAX);
+	return send_page(h, c, &page);
+}
+
+static enum MHD_Result on_post(struct agent_http *h, struct MHD_Connection *c, const struct page_ask *ask,
+			       const char *data, size_t *data_len, void **state)
+{
+	if (!*state)
+		return begin_post(h, c, ask, state);
+	if (!*data_len)
+		return end_post(h, c, *state);
+	post_data(*state, data, *data_len);
+	*data_len = 0;
+	return MHD_YES;
+}
+
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url, const char *method,
 				  const char *version, const char *data, size_t *data_len, void **state)
 {
 	struct agent_http *h = arg;
 	struct page_ask ask = {
 		.path = url,
-		.accept = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept") ?: "",
+		.accept = sym_MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept") ?: "",
 	};
 	const char *fault;
 
+	if (!strcmp(method, "POST") && !strcmp(url, POST_PATH)) {
+		if (*state && !*data_len)
+			mark_asked(c, true);
+		return on_post(h, c, &ask, data, data_len, state);
+	}
 	mark_asked(c, true);
 	if (strcmp(method, "GET") && strcmp(method, "HEAD"))
 		return refuse(h, c, &ask, 405, "only GET and HEAD are answered");
@@ -241,6 +305,11 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 
 static void on_completed(void *arg, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode how)
 {
+	struct agent_http *h = arg;
+
+	if (*state && *state != h)
+		post_free(*state);
+	*state = NULL;
 	mark_asked(c, false);
 }
 
@@ -249,7 +318,7 @@ static void on_completed(void *arg, struct MHD_Connection *c, void **state, enum
 static void on_connection(void *arg, struct MHD_Connection *c, void **context,
 			  enum MHD_ConnectionNotificationCode code)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info = sym_MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct agent_http *h = arg;
 	struct connection *k = *context;
 
@@ -298,8 +367,8 @@ static void run_daemon(struct agent_http *h)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
-	MHD_run(h->daemon);
-	if (MHD_get_timeout(h->daemon, &ms) != MHD_YES) {
+	sym_MHD_run(h->daemon);
+	if (sym_MHD_get_timeout(h->daemon, &ms) != MHD_YES) {
 		sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
 		return;
 	}
@@ -362,7 +431,7 @@ static int on_accept(sd_event_source *s, int fd, uint32_t events, void *arg)
 			pause_accepts(h, true);
 		if (c < 0)
 			break;
-		MHD_add_connection(h->daemon, c, (struct sockaddr *)&from, len); /* closes it when it fails */
+		sym_MHD_add_connection(h->daemon, c, (struct sockaddr *)&from, len); /* closes it when it fails */
 	}
 	run_daemon(h);
 	return 0;
@@ -391,9 +460,9 @@ static int start_daemon(struct agent_http *h)
 		{ MHD_OPTION_END, 0, NULL },
 	};
 
-	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, h,
-				     MHD_OPTION_ARRAY, limits, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-				     MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
+	h->daemon = sym_MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, h,
+					 MHD_OPTION_ARRAY, limits, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+					 MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
 	return h->daemon ? 0 : -ENOMEM;
 }
 
@@ -405,8 +474,8 @@ int agent_http_start(struct agent_http *h, sd_event *event, struct agent_view *v
 	if (err)
 		return err;
 	h->view = v;
-	work_begin(&h->work);
-	info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	work_begin(&h->work, sym_MHD_destroy_response);
+	info = sym_MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (!info)
 		return -ENOTSUP;
 	err = sd_event_add_io(event, &h->io, info->epoll_fd, EPOLLIN, on_ready, h);
@@ -436,7 +505,7 @@ void agent_http_free(struct agent_http *h)
 	sd_event_source_disable_unref(h->timer);
 	sd_event_source_disable_unref(h->second);
 	if (h->daemon)
-		MHD_stop_daemon(h->daemon);
+		sym_MHD_stop_daemon(h->daemon);
 	work_end(&h->work);
 	free(h);
 }
@@ -444,6 +513,16 @@ void agent_http_free(struct agent_http *h)
 const char *agent_http_where(const struct agent_http *h)
 {
 	return h->at.where;
+}
+
+static int load_library(void)
+{
+	char why[256];
+	int err = lazy_load(&libmicrohttpd, why, sizeof(why));
+
+	if (err)
+		fail(EXIT_FAILED, "run: HTTP %s (agent.http, or --http, with none does without)", why);
+	return err;
 }
 
 int agent_http_new(struct agent_http **out, const struct config_vip *at)
@@ -459,6 +538,8 @@ int agent_http_new(struct agent_http **out, const struct config_vip *at)
 	for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
 		h->connections[i].fd = -1;
 	err = agent_listen(&h->at, at);
+	if (!err && h->at.n)
+		err = load_library();
 	if (!err && h->at.n)
 		*out = h;
 	else

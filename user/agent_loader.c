@@ -31,20 +31,29 @@ struct loader {
 struct answer {
 	__u32 job;
 	__s32 status;
+	char why[160]; /* of a reload that failed */
 };
 
 /* ---- in the loader ---------------------------------------------------------------------------- */
 
-static int reload(const char *path)
+static int write_all(int fd, const void *bytes, size_t len)
+{
+	return write(fd, bytes, len) == (ssize_t)len ? 0 : -EIO;
+}
+
+/* fd: for why it failed. */
+static int reload(const char *path, int fd)
 {
 	struct config *c;
 
 	if (agent_config_load(&c, path)) {
 		say(LOG_ERR, "reload: %s cannot be used; nothing was changed", path);
+		write_all(fd, agent_config_fault(), strlen(agent_config_fault()));
 		return EXIT_FAILED;
 	}
 	if (dp_reload(c)) {
 		say(LOG_ERR, "reload: %s", dp_error());
+		write_all(fd, dp_error(), strlen(dp_error()));
 		return EXIT_FAILED;
 	}
 	say(LOG_NOTICE, "reloaded from %s", path);
@@ -61,11 +70,6 @@ static int unload(void)
 	}
 	say(LOG_NOTICE, "unloaded");
 	return EXIT_OK;
-}
-
-static int write_all(int fd, const void *bytes, size_t len)
-{
-	return write(fd, bytes, len) == (ssize_t)len ? 0 : -EIO;
 }
 
 /* Through a pipe, since the answer is the loader's. */
@@ -86,7 +90,7 @@ static int do_job(enum loader_job job, const char *path, int fd)
 {
 	switch (job) {
 	case LOADER_RELOAD:
-		return reload(path);
+		return reload(path, fd);
 	case LOADER_UNLOAD:
 		return unload();
 	case LOADER_CONSTANTS:
@@ -97,20 +101,23 @@ static int do_job(enum loader_job job, const char *path, int fd)
 }
 
 /* More than fits into the pipe comes while the child runs. */
-static size_t read_constants(int fd, struct weir_config *cfg)
+static size_t read_all(int fd, void *bytes, size_t len)
 {
 	size_t at = 0;
 	ssize_t n;
 
-	while (at < sizeof(*cfg) && (n = read(fd, (char *)cfg + at, sizeof(*cfg) - at)) > 0)
+	while (at < len && (n = read(fd, (char *)bytes + at, len - at)) > 0)
 		at += n;
 	return at;
 }
 
-static int run_job(enum loader_job job, const char *path, struct weir_config *cfg)
+/* What the child writes: constants, or words. */
+static int run_job(enum loader_job job, const char *path, struct weir_config *cfg, struct answer *a)
 {
+	bool constants = job == LOADER_CONSTANTS;
+	void *to = constants ? (void *)cfg : a->why;
+	size_t len = constants ? sizeof(*cfg) : sizeof(a->why) - 1, got = 0;
 	int ends[2], status;
-	size_t got;
 	pid_t pid;
 
 	if (pipe(ends))
@@ -119,13 +126,14 @@ static int run_job(enum loader_job job, const char *path, struct weir_config *cf
 	if (!pid)
 		_exit(do_job(job, path, ends[1]));
 	close(ends[1]);
-	got = pid < 0 ? 0 : read_constants(ends[0], cfg);
+	if (pid > 0)
+		got = read_all(ends[0], to, len);
 	close(ends[0]);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return EXIT_FAILED;
 	if (WIFSIGNALED(status))
 		return -WTERMSIG(status);
-	return job == LOADER_CONSTANTS && got < sizeof(*cfg) ? EXIT_FAILED : WEXITSTATUS(status);
+	return constants && got < len ? EXIT_FAILED : WEXITSTATUS(status);
 }
 
 /* Until the agent is gone. A signal to all of the terminal's processes is the agent's business. */
@@ -135,10 +143,12 @@ static void serve(int fd, const char *path)
 	__u8 job;
 
 	while (read(fd, &job, 1) == 1) {
-		struct answer a = { .job = job, .status = run_job(job, path, &cfg) };
+		struct answer a = { .job = job };
 		struct iovec parts[] = { { &a, sizeof(a) }, { &cfg, sizeof(cfg) } };
-		struct msghdr m = { .msg_iov = parts, .msg_iovlen = 1 + (job == LOADER_CONSTANTS && !a.status) };
+		struct msghdr m = { .msg_iov = parts };
 
+		a.status = run_job(job, path, &cfg, &a);
+		m.msg_iovlen = 1 + (job == LOADER_CONSTANTS && !a.status);
 		if (sendmsg(fd, &m, MSG_NOSIGNAL) < 0)
 			return;
 	}
@@ -251,7 +261,7 @@ static int on_answer(sd_event_source *s, int fd, uint32_t events, void *arg)
 	}
 	next_job(l);
 	if (a.job == LOADER_RELOAD)
-		l->ops->reloaded(a.status, l->arg);
+		l->ops->reloaded(a.status, a.why, l->arg);
 	else if (a.job == LOADER_CONSTANTS)
 		l->ops->constants(a.status ? NULL : &l->cfg, l->arg);
 	return 0;

@@ -17,8 +17,8 @@ enum loader_job { LOADER_RELOAD, LOADER_CONSTANTS, LOADER_UNLOAD, LOADER_JOBS };
 struct loader;
 
 struct loader_ops {
-	/* status: an exit status, or -(number of the signal that ended it). */
-	void (*reloaded)(int status, void *arg);
+	/* status: an exit status, or -(number of the signal that ended it). why: what was wrong, or "". */
+	void (*reloaded)(int status, const char *why, void *arg);
 	/* NULL: cannot be had. Valid until the next. */
 	void (*constants)(const struct weir_config *cfg, void *arg);
 	void (*gone)(void *arg); /* the loader itself: no job can be done any more */

@@ -2,15 +2,24 @@
 #include "agent_pages.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "agent_post.h"
 #include "agent_ready.h"
+#include "export.h"
+#include "policy.h"
+#include "promote.h"
 #include "shows.h"
+#include "why.h"
 
 #define FLOWS_DFLT 100
+#define HOT_DFLT   1000
 #define FLOWS_MAX  1000
+#define HOT_LIMIT_NS 100000000ULL /* the loop waits meanwhile */
 
 #define TEXT	    "text/plain; charset=utf-8"
 #define JSON	    "application/json"
@@ -167,6 +176,66 @@ static int of_latency(const struct session *s, const struct agent_view *v, const
 	return show_latency(s, param(ask, "service"), param(ask, "path"), param(ask, "backends"));
 }
 
+/* As the file is now, whether or not it was loaded since it changed. The loop waits for no pipe. */
+static int of_check(const struct session *s, const struct agent_view *v, const struct page_ask *ask)
+{
+	struct stat st;
+	int status;
+
+	if (!stat(v->path, &st) && !S_ISREG(st.st_mode))
+		return fail(EXIT_FAILED, "%s is no file", v->path);
+	status = show_check(v->path);
+	malloc_trim(0); /* a file takes many times its size while it is read */
+	return status;
+}
+
+static int of_why(const struct session *s, const struct agent_view *v, const struct page_ask *ask)
+{
+	const char *key = param(ask, "key");
+	struct admit_why why;
+	json_t *promotion;
+	int svc;
+
+	if (!key || !hotset_key_ok(key, strlen(key)))
+		return fail(EXIT_USAGE, "key: it has 1 to %d bytes, and no space or control character", WEIR_KEY_MAX);
+	svc = session_service(s, param(ask, "service"));
+	if (svc < 0)
+		return param(ask, "service") ? EXIT_FAILED : EXIT_USAGE;
+	if (promote_explain(v->hot->promote, svc, key, strlen(key), &why))
+		promotion = json_null();
+	else
+		promotion = why_promotion(promote_config(v->hot->promote, svc), &why, s->ctl->sample, monotonic_ns());
+	return show_why(s, svc, key, promotion, "");
+}
+
+/* What is held, for another host that begins: keys alone. */
+static int of_hot(const struct session *s, const struct agent_view *v, const struct page_ask *ask)
+{
+	struct export_opts o = {
+		.svc = session_service(s, param(ask, "service")),
+		.top = HOT_DFLT,
+		.limit_ns = HOT_LIMIT_NS,
+	};
+	const char *text = param(ask, "top");
+
+	if (o.svc < 0)
+		return param(ask, "service") ? EXIT_FAILED : EXIT_USAGE;
+	if (text) {
+		bool number = strspn(text, "0123456789") == strlen(text) && strlen(text) < 7;
+
+		o.top = number ? strtoul(text, NULL, 10) : 0;
+		if (!o.top || o.top > CONFIG_TOP_MAX)
+			return fail(EXIT_USAGE, "top: it is a number from 1 to %d", CONFIG_TOP_MAX);
+	}
+	return export_keys(s, &o, out_file(), NULL) < 0 ? fail(EXIT_FAILED, "out of memory") : EXIT_OK;
+}
+
+static int of_policies(const struct session *s, const struct agent_view *v, const struct page_ask *ask)
+{
+	out_document("cache.policy.show", json_pack("{s:o}", "policies", policies_json(v->hot->policies)));
+	return EXIT_OK;
+}
+
 /* "idle_above=5m" is the filter "idle>5m", others are as they are. 0, or EXIT_USAGE after it was told. */
 static int read_filters(const struct page_ask *ask, struct filter *filter, char words[][80])
 {
@@ -223,6 +292,8 @@ static int show(const struct agent_view *v, const struct page_ask *ask, show_fn 
 	struct session s;
 	int status;
 
+	if (fn == of_check)
+		return of_check(NULL, v, ask);
 	if (!v->dp && fn == of_status)
 		return show_not_open(v->open_error);
 	if (!v->dp)
@@ -248,14 +319,14 @@ static int write_show(FILE *f, const struct agent_view *v, const struct page_ask
 	long before;
 	int status;
 
-	p->type = fn == of_flows && !param(ask, "count") ? JSON_LINES : JSON;
+	p->type = (fn == of_flows && !param(ask, "count")) || fn == of_hot ? JSON_LINES : JSON;
 	before = ftell(f);
 	out_capture(&c, f);
 	status = show(v, ask, fn);
 	out_restore(&c);
 	if (fflush(f))
 		return -ENOMEM;
-	if (ftell(f) > before)
+	if (ftell(f) > before || (fn == of_hot && status == EXIT_OK)) /* none is held: nothing is said */
 		return 0;
 	p->status = http_status(ask, status);
 	write_error(f, ask, p, *c.error ? c.error : "there is nothing to tell");
@@ -273,10 +344,22 @@ SHOW(backends)
 SHOW(services)
 SHOW(flows)
 SHOW(latency)
+SHOW(why)
+SHOW(hot)
+SHOW(policies)
+SHOW(check)
 
 /* ---- paths ------------------------------------------------------------------------------------ */
 
 static int write_index(FILE *f, const struct agent_view *v, const struct page_ask *ask, struct page *p);
+
+static int write_post_only(FILE *f, const struct agent_view *v, const struct page_ask *ask, struct page *p)
+{
+	p->status = 405;
+	p->allow = "POST";
+	write_error(f, ask, p, "only POST is answered here");
+	return 0;
+}
 
 static const struct {
 	const char *path;
@@ -296,6 +379,11 @@ static const struct {
 	  ",limit,count,backend,pool,service,client,port,state,family,proto,idle_above,idle_below,",
 	  "as `weir flow show --json`, a document a line" },
 	{ "/api/v1/latency", write_latency, ",service,path,backends,", "as `weir latency show --json`" },
+	{ "/api/v1/cache/why", write_why, ",service,key,", "as `weir cache why --json`" },
+	{ "/api/v1/cache/hot", write_hot, ",service,top,", "hot keys of a service, the most hit first, one a line" },
+	{ "/api/v1/cache/policies", write_policies, "", "as `weir cache policy show --json`" },
+	{ POST_PATH, write_post_only, "", "by POST: values changed at the origin" },
+	{ "/api/v1/check", write_check, "", "as `weir check --json`, of the agent's file as it is now" },
 };
 #define PAGES (sizeof(pages) / sizeof(pages[0]))
 

@@ -19,7 +19,8 @@ struct page_ask {
 };
 
 struct page {
-	int status; /* 200, 400, 404, 503 */
+	int status; /* 200, 400, 404, 503; of a POST others, too */
+	const char *allow; /* with 405: the methods that there are; NULL: GET and HEAD */
 	const char *type;
 	char *body; /* freed by who asked */
 	size_t len;

@@ -7,6 +7,7 @@
 
 #include "agent_config.h"
 #include "backends.h"
+#include "bus.h"
 
 #define LOOK_NS 1000000000ULL
 
@@ -120,6 +121,8 @@ static void look(json_t *reasons, const struct agent_view *v)
 		return;
 	}
 	look_at_ifaces(reasons, v->dp);
+	if (bus_not_ready(v->hot->bus))
+		add(reasons, "%s", bus_not_ready(v->hot->bus));
 	look_at_lease(reasons, dp_ctl(v->dp));
 	look_at_pools(reasons, v);
 }

@@ -15,8 +15,9 @@
 #define KEEP_MAX_NS 1000000000ULL
 #define LARGE_BYTES (1 << 18)
 
-void work_begin(struct agent_work *w)
+void work_begin(struct agent_work *w, void (*destroy)(struct MHD_Response *response))
 {
+	w->destroy = destroy;
 	w->paid_ns = monotonic_ns();
 	w->purse_ns = PURSE_NS;
 }
@@ -38,10 +39,10 @@ void work_done(struct agent_work *w, __u64 took_ns, size_t len)
 	w->large |= len >= LARGE_BYTES;
 }
 
-static void release(struct kept *k)
+static void release(struct agent_work *w, struct kept *k)
 {
 	if (k->response)
-		MHD_destroy_response(k->response);
+		w->destroy(k->response);
 	free(k->key);
 	memset(k, 0, sizeof(*k));
 }
@@ -73,7 +74,7 @@ void work_keep(struct agent_work *w, char *key, struct MHD_Response *response, i
 		if (k->until_ns < to->until_ns)
 			to = k;
 	}
-	release(to);
+	release(w, to);
 	*to = (struct kept){ .key = key,
 			     .response = response,
 			     .status = status,
@@ -84,7 +85,7 @@ void work_forget_old(struct agent_work *w)
 {
 	for (unsigned i = 0; i < KEPT_MAX; i++) {
 		if (w->kept[i].until_ns <= monotonic_ns())
-			release(&w->kept[i]);
+			release(w, &w->kept[i]);
 	}
 	if (w->large)
 		malloc_trim(0);
@@ -94,5 +95,5 @@ void work_forget_old(struct agent_work *w)
 void work_end(struct agent_work *w)
 {
 	for (unsigned i = 0; i < KEPT_MAX; i++)
-		release(&w->kept[i]);
+		release(w, &w->kept[i]);
 }

@@ -7,10 +7,12 @@
 #define WEIR_AGENT_WORK_H
 
 #include <linux/types.h>
-#include <microhttpd.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #define KEPT_MAX 8
+
+struct MHD_Response;
 
 struct kept {
 	char *key;
@@ -24,9 +26,11 @@ struct agent_work {
 	__s64 purse_ns; /* work is paid from it */
 	__u64 paid_ns;	/* when it was last filled */
 	bool large;	/* a large page was made: its memory is to go back to the kernel */
+	void (*destroy)(struct MHD_Response *response);
 };
 
-void work_begin(struct agent_work *w);
+/* destroy: ends what is not kept any more. */
+void work_begin(struct agent_work *w, void (*destroy)(struct MHD_Response *response));
 /* Whether a page may be made now. */
 bool work_allowed(struct agent_work *w);
 /* A page of this length was made. */

@@ -44,7 +44,8 @@ struct check {
 	struct check *next_waiting;
 	__u64 begun_ns;
 
-	unsigned probed; /* probes that are over */
+	unsigned turn; /* whose probes begin a check, */
+	unsigned probed; /* and how many of this one are over */
 	__u64 probed_ns; /* the longest of their times */
 	struct probe *probe;
 
@@ -490,11 +491,22 @@ static void ask_address(struct check *k)
 
 static void on_probe(const char *why, __u64 latency_ns, void *arg);
 
+/* How many probes a check has. */
+static unsigned probes_of(const struct check *k)
+{
+	if (!k->all->probes)
+		return 0;
+	return k->t.nprobes < CHECK_PROBES ? k->t.nprobes : CHECK_PROBES;
+}
+
 /* The next probe; behind the last one the address. */
 static void go_on(struct check *k)
 {
-	while (k->all->probes && k->probed < k->t.nprobes) {
-		int err = probe_start(k->all->probes, &k->t.probes[k->probed], on_probe, k, &k->probe);
+	unsigned n = probes_of(k);
+
+	while (k->probed < n) {
+		const struct probe_ask *ask = &k->t.probes[(k->turn + k->probed) % k->t.nprobes];
+		int err = probe_start(k->all->probes, ask, on_probe, k, &k->probe);
 
 		if (!err)
 			return;
@@ -504,6 +516,8 @@ static void go_on(struct check *k)
 		}
 		k->probed++; /* not one that a backend can answer */
 	}
+	if (n)
+		k->turn = (k->turn + n) % k->t.nprobes;
 	if (k->t.probes_only && k->probed_ns)
 		finish(k, k->probed_ns, NULL);
 	else
@@ -625,6 +639,7 @@ static void forget(struct check *k)
 	free(k->how.path);
 	free(k->how.host);
 	free(k->how.command);
+	free(k->t.probes);
 	c->of[k->t.backend] = NULL;
 	c->count--;
 	free(k);
@@ -677,6 +692,14 @@ static bool copy_how(struct check *k, const struct config_check *how)
 	return !k->how.path == !how->path && !k->how.host == !how->host && !k->how.command == !how->command;
 }
 
+static bool copy_probes(struct check *k, const struct check_target *t)
+{
+	k->t.probes = t->nprobes ? malloc(t->nprobes * sizeof(*t->probes)) : NULL;
+	if (k->t.probes)
+		memcpy(k->t.probes, t->probes, t->nprobes * sizeof(*t->probes));
+	return !k->t.probes == !t->nprobes;
+}
+
 static int create(struct checks *c, const struct check_target *t)
 {
 	struct check *k = calloc(1, sizeof(*k));
@@ -691,7 +714,7 @@ static int create(struct checks *c, const struct check_target *t)
 	k->fd = -1;
 	k->state.health = t->health;
 	k->seen = true;
-	err = copy_how(k, t->how) ? 0 : -ENOMEM;
+	err = copy_how(k, t->how) & copy_probes(k, t) ? 0 : -ENOMEM;
 	c->of[t->backend] = k;
 	c->count++;
 	if (!err)
@@ -726,7 +749,8 @@ int checks_add(struct checks *c, const struct check_target *t)
 	if (!k)
 		return create(c, t);
 	k->seen = true;
-	memcpy(k->t.probes, t->probes, sizeof(k->t.probes));
+	if (t->nprobes)
+		memcpy(k->t.probes, t->probes, t->nprobes * sizeof(*t->probes));
 	if (k->state.health != t->health) /* another backend of the same name and address, in its place */
 		k->state = (struct check_state){ .health = t->health };
 	return 0;

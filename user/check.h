@@ -13,7 +13,7 @@
 
 struct checks;
 
-#define CHECK_PROBES_MAX 2 /* a service's addresses of IPv4 and of IPv6 */
+#define CHECK_PROBES 2 /* in one check: as many as most services have addresses, one of each family */
 
 struct check_target {
 	unsigned backend; /* its number */
@@ -21,8 +21,11 @@ struct check_target {
 	struct config_vip at;	       /* where it is checked, port included */
 	__u32 health;		       /* WEIR_HEALTH_*, as it is known now */
 	const struct config_check *how; /* copied */
-	/* Asked first through the delivery of clients' packets, all of them; each must answer. */
-	struct probe_ask probes[CHECK_PROBES_MAX];
+	/*
+	 * Asked first through the delivery of clients' packets; each must answer. Of many some in each check, by turns:
+	 * the next ones after these have answered. So who fails is asked until it does not. Copied.
+	 */
+	struct probe_ask *probes;
 	unsigned nprobes;
 	bool probes_only; /* and that is all, when they can be made */
 };

@@ -64,10 +64,34 @@ static const struct opt show_opts[] = {
 	{},
 };
 static const struct opt service_opts[] = { OPT_SERVICE, {} };
+static const struct opt why_opts[] = {
+	OPT_SERVICE,
+	{ "http", 0, "ADDRESS:PORT", "where the agent answers, if not as its configuration says" },
+	{},
+};
+static const struct opt policy_opts[] = {
+	{ "http", 0, "ADDRESS:PORT", "where the agent answers, if not as its configuration says" },
+	{},
+};
+static const struct opt export_opts[] = {
+	OPT_SERVICE,
+	{ "top", 'n', "N", "at most N keys, the most hit first" },
+	{ "values", 0, NULL, "with values, flags and the time that is left" },
+	{ "output", 'o', "FILE", "write FILE, which appears when it is whole" },
+	{},
+};
 static const struct opt put_opts[] = {
 	OPT_SERVICE,
 	{ "ttl", 't', "TTL", "90s, 5m, 1h30m, never; default: the service's" },
 	{ "flags", 'f', "N", "the client's flags, 0 to 4294967295" },
+	{},
+};
+static const struct opt drop_opts[] = {
+	{ "prefix", 0, "PREFIX", "all keys that begin with it" },
+	{ "file", 0, "LIST", "keys, one a line; - for standard input" },
+	{ "reason", 0, "WORD", "under which it is counted, 32 bytes at most" },
+	{ "dry-run", 0, NULL, "only say which are there" },
+	{ "service", 's', "NAME", "of this service; needed when there are several" },
 	{},
 };
 static const struct opt flush_opts[] = { OPT_ONLY, {} };
@@ -298,8 +322,9 @@ const struct cmd commands[] = {
 			   "                  known, shown as *:1234:5678\n"
 			   "  port=N          the client's\n"
 			   "  state=STATE     open, udp, closing, half-open, closed, found (without its\n"
-			   "                  beginning, a moment ago), or resting (open when its backend\n"
-			   "                  went down, and no packet since)\n"
+			   "                  beginning, a moment ago), resting (open when its backend\n"
+			   "                  went down, and no packet since), or reset (said to be, a\n"
+			   "                  moment ago or by its last packet)\n"
 			   "  family=4 or 6, proto=tcp or udp\n"
 			   "  idle>DURATION idle<DURATION  since the last packet; quote them",
 		.example = "weir flow show backend=b5 state=open 'idle>5m'\nweir flow show --count",
@@ -349,6 +374,34 @@ const struct cmd commands[] = {
 		.example = "weir cache get user:1\nweir cache get -- -a-key-that-begins-with-a-dash",
 	},
 	{
+		.noun = "cache", .verb = "why", .args = "KEY", .opts = why_opts, .run = cmd_cache_why,
+		.min_args = 1, .max_args = 1,
+		.summary = "say why a key is in the hot set or not, and what it lacks",
+		.details = "What misses say of a key, and whether it was refused, the agent knows, and is asked\n"
+			   "by HTTP. Without one this is what the maps tell.",
+		.example = "weir cache why user:1\nweir cache why user:1 --service sessions --json",
+	},
+	{
+		.noun = "cache", .verb = "policy", .args = "show [NAME]", .opts = policy_opts, .run = cmd_cache_policy,
+		.min_args = 1, .max_args = 2,
+		.summary = "show warming policies and their last runs",
+		.details = "The last runs of each: how many keys, from where, how long it took, what was left out.",
+		.example = "weir cache policy show\nweir cache policy show boot --json",
+	},
+	{
+		.noun = "cache", .verb = "export", .opts = export_opts, .run = cmd_cache_export,
+		.summary = "print the hot set as a warming list, the most hit first",
+		.details = "A list in JSON Lines. Without --values it names keys, whose values the importing host\n"
+			   "fetches from its own origin.",
+		.example = "weir cache export --top 1000 -o hot.jsonl\nweir cache export | ssh edge2 weir cache import -",
+	},
+	{
+		.noun = "cache", .verb = "import", .args = "LIST...", .opts = warm_opts, .run = cmd_cache_warm,
+		.min_args = 1, .max_args = -1,
+		.summary = "take over an exported list; as `cache warm`",
+		.example = "weir cache import hot.jsonl",
+	},
+	{
 		.noun = "cache", .verb = "put", .args = "KEY VALUE", .opts = put_opts, .run = cmd_cache_put,
 		.min_args = 2, .max_args = 2,
 		.summary = "put one key into the hot set",
@@ -356,12 +409,14 @@ const struct cmd commands[] = {
 		.example = "weir cache put user:1 hello --ttl 30s",
 	},
 	{
-		.noun = "cache", .verb = "drop", .args = "KEY...", .opts = service_opts,
-		.run = cmd_cache_drop, .min_args = 1, .max_args = -1,
+		.noun = "cache", .verb = "drop", .args = "[KEY...]", .opts = drop_opts,
+		.run = cmd_cache_drop, .max_args = -1,
 		.summary = "take keys out of the hot set",
-		.details = "Lookups of them go to the origin at once. The exit status is 1 when one of the\n"
-			   "keys was not there.",
-		.example = "weir cache drop user:1 user:2",
+		.details = "For values that changed at the origin, too: lookups of them go there at once,\n"
+			   "and what is being fetched at this moment is not published. The exit status is\n"
+			   "1 when a KEY was not there.",
+		.example = "weir cache drop user:1 user:2\n"
+			   "weir cache drop --prefix catalogue: --reason import-42",
 	},
 	{
 		.noun = "cache", .verb = "flush", .opts = flush_opts, .run = cmd_cache_flush,

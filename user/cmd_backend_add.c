@@ -160,28 +160,32 @@ static int check_services(const struct adding *a)
 	return status;
 }
 
-/* NAT needs one address that the replies come from, of the backend's family. */
+/* Replies of a NAT backend are those of one service, of which each address must be of the backend's family. */
 static int check_nat(const struct adding *a)
 {
-	const char *pool = pool_name(a->c.m, a->c.pool);
-	unsigned n = 0, family = 0;
+	int svc = -1;
 
 	for (__u32 i = 0; i < a->cfg.nvips; i++) {
-		if (!uses(a, &a->cfg.services[a->cfg.vips[i].svc]))
+		const struct weir_vip *vip = &a->cfg.vips[i];
+
+		if (!uses(a, &a->cfg.services[vip->svc]))
 			continue;
-		family = a->cfg.vips[i].family;
-		n++;
+		if (svc >= 0 && svc != vip->svc)
+			return fail(EXIT_FAILED,
+				    "backend add: pool %s serves several services, and replies of a NAT backend "
+				    "must be of just one",
+				    pool_name(a->c.m, a->c.pool));
+		svc = vip->svc;
+		if (vip->family != a->b.at.family)
+			return fail(EXIT_FAILED,
+				    "backend add: NAT keeps the family: the service's address %s is IPv%u, the "
+				    "backend's IPv%u",
+				    addr_text(&vip->addr, vip->family, vip->port), vip->family, a->b.at.family);
 	}
-	if (n != 1)
+	if (svc < 0)
 		return fail(EXIT_FAILED,
-			    "backend add: pool %s serves %u addresses, and replies of a NAT backend must "
-			    "come from just one",
-			    pool, n);
-	if (family != a->b.at.family)
-		return fail(EXIT_FAILED,
-			    "backend add: NAT keeps the family: the service's address is IPv%u, the "
-			    "backend's IPv%u",
-			    family, a->b.at.family);
+			    "backend add: no service uses pool %s, and replies of a NAT backend must be of one",
+			    pool_name(a->c.m, a->c.pool));
 	if (!a->cfg.nat)
 		return fail(EXIT_FAILED, "backend add: the programs run without NAT, since no backend of the "
 					 "configuration needs it: "

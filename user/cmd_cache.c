@@ -1,41 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* weir cache show, get, put, drop, flush: the hot set, key by key. */
+/* weir cache show, get, put, flush: the hot set, key by key. */
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd.h"
+#include "invalidate.h"
 #include "session.h"
+#include "slot_copy.h"
 #include "warm.h"
 #include "weir/reason.h"
-
-/*
- * A slot as it was at one moment. Reading commands take no lock, and a slot can be reused under their
- * eyes, so that lengths are checked before they are trusted.
- */
-struct copy {
-	union {
-		struct weir_slot slot;
-		__u8 bytes[WEIR_SLOT_LINES_MAX * WEIR_LINE];
-	};
-};
-
-static bool copy_slot(struct copy *to, const struct weir_slot *from)
-{
-	const struct weir_slot *s = &to->slot;
-	size_t head = WEIR_KEY_AT, len;
-
-	to->slot = *from;
-	len = (size_t)s->lines * WEIR_LINE;
-	if (len <= WEIR_SLOT_HDR || len > sizeof(to->bytes))
-		return false;
-	memcpy(to->bytes, from, len);
-	head += s->key_len + 1;
-	return s->lines * WEIR_LINE == (int)len && s->key_len && head <= s->head_len &&
-	       WEIR_SLOT_HDR + s->head_len + s->value_len + WEIR_TAIL_LEN <= (int)len &&
-	       s->svc < WEIR_SERVICES_MAX;
-}
 
 /* ---- a key, in words and in JSON -------------------------------------------------------------- */
 
@@ -303,21 +278,6 @@ static void document_absent(const char *service, const char *key)
 	out_document("cache.get", doc);
 }
 
-/* A slot that changes while it is copied is looked up again. */
-static bool find_copy(const struct session *s, __u8 svc, const char *key, struct copy *copy)
-{
-	for (int tries = 0; tries < 100; tries++) {
-		const struct weir_slot *slot = hotset_find(s->hot, svc, key, strlen(key));
-
-		if (!slot)
-			return false;
-		if (copy_slot(copy, slot) && hotset_find(s->hot, svc, key, strlen(key)) == slot &&
-		    copy->slot.key_len == strlen(key) && !memcmp(slot_key(&copy->slot), key, strlen(key)))
-			return true;
-	}
-	return false;
-}
-
 static int get(const struct session *s, unsigned svc, const char *key)
 {
 	const char *service = s->ctl->services[svc].name;
@@ -325,7 +285,7 @@ static int get(const struct session *s, unsigned svc, const char *key)
 	struct facts f;
 	json_t *doc;
 
-	if (!find_copy(s, svc, key, &copy)) {
+	if (!copy_of_key(&copy, s->hot, svc, key, strlen(key))) {
 		if (out_json)
 			document_absent(service, key);
 		return fail(EXIT_FAILED, "cache get: no key '%s' in the hot set of %s", key, service);
@@ -442,34 +402,7 @@ static int put(const struct session *s, unsigned svc, struct put *p)
 	return EXIT_OK;
 }
 
-/* ---- drop and flush --------------------------------------------------------------------------- */
-
-static int drop(const struct session *s, unsigned svc, int argc, char **argv)
-{
-	json_t *keys = json_array();
-	int dropped = 0;
-
-	for (int i = 0; i < argc; i++) {
-		size_t len = strlen(argv[i]);
-		bool there = hotset_key_ok(argv[i], len) && !hotset_drop(s->hot, svc, argv[i], len);
-		json_t *key = json_pack("{s:b}", "dropped", there);
-
-		json_set_bytes(key, "key", argv[i], len);
-		json_array_append_new(keys, key);
-		dropped += there;
-		if (!there)
-			fail(EXIT_FAILED, "cache drop: no key '%s' in the hot set of %s", argv[i],
-			     s->ctl->services[svc].name);
-	}
-	if (out_json)
-		out_document("cache.drop",
-			     json_pack("{s:s, s:i, s:i, s:O}", "service", s->ctl->services[svc].name,
-				       "dropped", dropped, "missing", argc - dropped, "keys", keys));
-	else
-		printf("dropped %d of %d key%s\n", dropped, argc, argc == 1 ? "" : "s");
-	json_decref(keys);
-	return dropped == argc ? EXIT_OK : EXIT_FAILED;
-}
+/* ---- flush ------------------------------------------------------------------------------------ */
 
 static bool of_service(const struct weir_slot *slot, void *arg)
 {
@@ -493,6 +426,17 @@ static void clear_flush_date(const struct hotset_mem *mem, int svc)
 	}
 }
 
+/* Before anything is dropped: what is being fetched meanwhile is not to be published. */
+static void fence(const struct session *s, int svc)
+{
+	struct inval by = { WEIR_INVAL_CLI, "flush" };
+
+	for (int i = 0; i < WEIR_SERVICES_MAX; i++) {
+		if (*s->ctl->services[i].name && s->ctl->services[i].flags & WEIR_SVC_CACHE && (svc < 0 || svc == i))
+			inval_service(dp_hotset_mem(s->dp), &by, i);
+	}
+}
+
 static int flush(const struct session *s, const char *service)
 {
 	int svc = service ? session_service(s, service) : -1;
@@ -500,6 +444,7 @@ static int flush(const struct session *s, const char *service)
 
 	if (service && svc < 0)
 		return EXIT_FAILED;
+	fence(s, svc);
 	n = hotset_drop_if(s->hot, of_service, &svc);
 	clear_flush_date(dp_hotset_mem(s->dp), svc);
 	if (out_json)
@@ -544,15 +489,6 @@ int cmd_cache_put(const struct cmd *cmd, char **values, int argc, char **argv)
 	if (!status)
 		status = start(&s, "cache put", DP_WRITE, opt_value(cmd, values, "service"), &svc);
 	return status ? status : session_close(&s, put(&s, svc, &p));
-}
-
-int cmd_cache_drop(const struct cmd *cmd, char **values, int argc, char **argv)
-{
-	struct session s;
-	unsigned svc;
-	int status = start(&s, "cache drop", DP_WRITE, opt_value(cmd, values, "service"), &svc);
-
-	return status ? status : session_close(&s, drop(&s, svc, argc, argv));
 }
 
 int cmd_cache_flush(const struct cmd *cmd, char **values, int argc, char **argv)

@@ -7,6 +7,7 @@
 #include "cmd.h"
 #include "config.h"
 #include "session.h"
+#include "shows.h"
 
 static const char *const mode_names[] = { "auto", "native", "generic" };
 
@@ -14,6 +15,7 @@ static const char *const mode_names[] = { "auto", "native", "generic" };
 struct faults {
 	unsigned n;
 	json_t *errors;
+	bool for_anybody; /* who asks may not be told all */
 };
 
 static json_t *json_fault(const struct config_fault *f)
@@ -123,6 +125,9 @@ static void print_hot(const struct config_service *s)
 	printf("  origin     %s\n", *s->origin ? s->origin : "none: lists must carry the values");
 	printf("  ttl        %s\n", ttl_text(s->ttl_ns));
 	printf("  value_max  %u bytes\n", s->value_max);
+	if (s->promote.on)
+		printf("  promote    the %u keys asked for most, %u times within %s\n", s->promote.top,
+		       s->promote.min_hits, human_duration(s->promote.window_ns));
 	if (s->flags & WEIR_SVC_NO_CSUM4)
 		printf("  checksum   none over IPv4\n");
 }
@@ -236,6 +241,8 @@ static void print_memory(const struct config *c, const struct config_memory *m)
 	printf("  %-12s %10s\n", "fences", human_bytes(m->fences));
 	if (m->flows)
 		printf("  %-12s %10s\n", "flows", human_bytes(m->flows));
+	if (m->conns)
+		printf("  %-12s %10s\n", "connections", human_bytes(m->conns));
 	if (m->latency)
 		printf("  %-12s %10s\n", "latency", human_bytes(m->latency));
 	printf("  %-12s %10s\n", "other", human_bytes(m->other));
@@ -275,6 +282,19 @@ static void note_unused(const struct config *c)
 			note("pool %s: no service uses it", c->pools[p].name);
 }
 
+static void note_shards(const struct config *c)
+{
+	for (unsigned i = 0; i < c->nservices; i++) {
+		const struct config_service *s = &c->services[i];
+		bool fallback = s->fallback != CONFIG_NO_POOL;
+
+		if (s->pool == CONFIG_NO_POOL || c->pools[s->pool].shards == 1)
+			continue;
+		note("service %s: requests that name no single key, flush_all too, go to %s%s and not to the shards",
+		     s->name, fallback ? "pool " : "this host", fallback ? c->pools[s->fallback].name : "");
+	}
+}
+
 /* ---- for scripts ------------------------------------------------------------------------------ */
 
 static json_t *json_interfaces(const struct config *c)
@@ -305,6 +325,11 @@ static void json_set_hot(json_t *doc, const struct config_service *s)
 				"ttl_seconds", json_seconds(s->ttl_ns), "value_max", (json_int_t)s->value_max,
 				"udp_checksum", !(s->flags & WEIR_SVC_NO_CSUM4));
 
+	json_object_set_new(hot, "promote",
+			    s->promote.on ? json_pack("{s:i, s:f, s:i}", "min_hits", (int)s->promote.min_hits,
+						      "window_seconds", s->promote.window_ns / 1e9, "top",
+						      (int)s->promote.top) :
+					    json_null());
 	json_object_update(doc, hot);
 	json_decref(hot);
 }
@@ -425,13 +450,28 @@ static json_t *json_config(const struct config *c, const struct config_memory *m
 		json_array_append_new(services, json_service(c, &c->services[i]));
 	for (unsigned i = 0; i < c->npools; i++)
 		json_array_append_new(pools, json_pool(&c->pools[i]));
-	return json_pack("{s:o, s:{s:I, s:I, s:b}, s:o, s:o, s:o, s:o, s:o}", "interfaces", json_interfaces(c),
+	return json_pack("{s:o, s:{s:I, s:I, s:b, s:I, s:I}, s:o, s:o, s:o, s:o, s:o}", "interfaces", json_interfaces(c),
 			 "cache", "capacity", (json_int_t)c->capacity, "memory", (json_int_t)c->memory,
-			 "hit_counters", c->hit_counters, "flows", json_flows(c), "latency",
+			 "hit_counters", c->hit_counters, "connections", (json_int_t)c->conns, "sample",
+			 (json_int_t)c->sample, "flows", json_flows(c), "latency",
 			 json_latency(c), "pools", pools, "services", services, "memory_bytes", json_memory(m));
 }
 
 /* ---- the command ------------------------------------------------------------------------------ */
+
+/* Over HTTP anybody may ask, and a command line may hold a secret. */
+static void withhold_commands(json_t *config)
+{
+	json_t *pools = json_object_get(config, "pools"), *pool;
+	size_t i;
+
+	json_array_foreach(pools, i, pool) {
+		json_t *check = json_object_get(pool, "check");
+
+		if (json_object_get(check, "command"))
+			json_object_set_new(check, "command", json_null());
+	}
+}
 
 static void print_document(const char *path, const struct config *c, const struct config_memory *m,
 			   const struct faults *faults)
@@ -442,6 +482,8 @@ static void print_document(const char *path, const struct config *c, const struc
 	if (c) {
 		json_t *config = json_config(c, m);
 
+		if (faults->for_anybody)
+			withhold_commands(config);
 		json_object_update(doc, config);
 		json_decref(config);
 	}
@@ -460,6 +502,7 @@ static int check(const char *path, struct faults *faults)
 		if (!out_json)
 			print_config(c, &m);
 		note_unused(c);
+		note_shards(c);
 		if (config_fits(&m, why, sizeof(why)))
 			on_fault(&(struct config_fault){ path, 0, "cache", why }, faults);
 	}
@@ -473,16 +516,23 @@ static int check(const char *path, struct faults *faults)
 	return fail(EXIT_FAILED, "%s: %u fault%s", path, faults->n, faults->n == 1 ? "" : "s");
 }
 
+static int check_file(const char *path, bool for_anybody)
+{
+	struct faults faults = { .errors = json_array(), .for_anybody = for_anybody };
+	int status = check(path, &faults);
+
+	json_decref(faults.errors);
+	return status;
+}
+
+int show_check(const char *path)
+{
+	return check_file(path, true);
+}
+
 int cmd_check(const struct cmd *cmd, char **values, int argc, char **argv)
 {
 	const char *path = opt_value(cmd, values, "config");
-	struct faults faults = { .errors = json_array() };
-	int status;
 
-	if (path)
-		status = check(path, &faults);
-	else
-		status = fail(EXIT_USAGE, "check: name the configuration with -c FILE");
-	json_decref(faults.errors);
-	return status;
+	return path ? check_file(path, false) : fail(EXIT_USAGE, "check: name the configuration with -c FILE");
 }

@@ -107,6 +107,7 @@ static const struct {
 	{"closed", "closed", {WEIR_FLOW_CLOSED}},
 	{"found", "found", {WEIR_FLOW_FOUND}},
 	{"resting", "resting", {WEIR_FLOW_RESTING}},
+	{"reset", "reset", {WEIR_FLOW_RESET}},
 };
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))
 
@@ -128,7 +129,7 @@ static __u64 row_total(const __u64 *counts)
 
 static void print_counts(const struct flows *f)
 {
-	struct table t = {.columns = "lrrrrrrr"};
+	struct table t = {.columns = "lrrrrrrrr"};
 
 	table_cell(&t, "backend");
 	for (unsigned c = 0; c < COLUMNS; c++)

@@ -65,9 +65,9 @@ static void print_memory(const struct job *j)
 		return;
 	printf("memory for %s keys: %s\n", human_count(j->c->capacity), human_bytes(m->total));
 	printf("  index %s, slots %s, hit counters %s, fences %s, flows %s, latency %s, "
-	       "other %s\n", human_bytes(m->index),
+	       "connections %s, other %s\n", human_bytes(m->index),
 	       human_bytes(m->slabs), human_bytes(m->hits), human_bytes(m->fences), human_bytes(m->flows),
-	       human_bytes(m->latency), human_bytes(m->other));
+	       human_bytes(m->latency), human_bytes(m->conns), human_bytes(m->other));
 }
 
 /* A reload takes new memory only when sizes change; the old is free when it is done. */
@@ -82,7 +82,8 @@ static bool takes_memory(const struct job *j)
 	ctl = dp_ctl(dp);
 	same = ctl->index_buckets == j->memory.index_buckets && ctl->slabs == j->memory.nslabs &&
 	       ctl->entries == j->c->capacity && !ctl->hit_entries == !j->c->hit_counters &&
-	       ctl->flow_recs == j->c->flow_recs;
+	       ctl->flow_recs == j->c->flow_recs && ctl->conn_buckets * WEIR_CONN_WAYS == j->c->conns &&
+	       !ctl->sample_ring == !j->c->sample;
 	dp_close(dp);
 	return !same;
 }

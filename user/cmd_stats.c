@@ -9,6 +9,7 @@
 
 #include "backends.h"
 #include "cmd.h"
+#include "invalidate.h"
 #include "reasons.h"
 #include "shows.h"
 #include "table.h"
@@ -34,6 +35,7 @@ struct sample {
 	__u64 loaded_at;
 	struct svc_counts svcs[WEIR_SERVICES_MAX + 1]; /* the last: WEIR_SVC_NONE */
 	struct sent sent[WEIR_BACKENDS_MAX];
+	struct weir_invalidation invalidations[WEIR_INVAL_REASONS + 1];
 };
 
 struct view {
@@ -71,6 +73,17 @@ static void read_sent(struct dataplane *dp, int svc, struct sent *sent)
 	}
 }
 
+/* They are of no service. */
+static void read_invalidations(struct dataplane *dp, struct sample *s)
+{
+	const struct weir_invalidation *from = dp_hotset_mem(dp)->invalidations;
+
+	if (from)
+		memcpy(s->invalidations, from, sizeof(s->invalidations));
+	for (unsigned i = 0; i <= WEIR_INVAL_REASONS; i++)
+		s->invalidations[i].reason[WEIR_INVAL_REASON_MAX] = 0;
+}
+
 static int read_counts(struct dataplane *dp, const char *service, struct sample *s)
 {
 	const struct weir_ctl *ctl = dp_ctl(dp);
@@ -84,6 +97,7 @@ static int read_counts(struct dataplane *dp, const char *service, struct sample 
 		return read_service(dp, svc, &s->svcs[svc]);
 	}
 	read_sent(dp, -1, s->sent);
+	read_invalidations(dp, s);
 	for (svc = 0; svc < WEIR_SERVICES_MAX && !err; svc++) {
 		if (*ctl->services[svc].name)
 			err = read_service(dp, svc, &s->svcs[svc]);
@@ -277,6 +291,40 @@ static void print_sent(const struct view *v, const struct sample *s, const struc
 	printf("\n");
 }
 
+static bool any_invalidation(const struct sample *s)
+{
+	for (unsigned i = 0; i <= WEIR_INVAL_REASONS; i++) {
+		if (*s->invalidations[i].reason)
+			return true;
+	}
+	return false;
+}
+
+static void print_invalidations(const struct sample *s)
+{
+	struct table t = { .columns = "lllr" };
+
+	if (!any_invalidation(s))
+		return;
+	table_cell(&t, "invalidated");
+	table_cell(&t, "by");
+	table_cell(&t, "level");
+	table_cell(&t, "times");
+	for (unsigned i = 0; i < (WEIR_INVAL_REASONS + 1) * WEIR_INVAL_SOURCES * WEIR_INVAL_LEVELS; i++) {
+		unsigned level = i % WEIR_INVAL_LEVELS, source = i / WEIR_INVAL_LEVELS % WEIR_INVAL_SOURCES;
+		const struct weir_invalidation *of = &s->invalidations[i / WEIR_INVAL_LEVELS / WEIR_INVAL_SOURCES];
+
+		if (!*of->reason || !of->n[source][level])
+			continue;
+		table_cell(&t, "%s", printable(of->reason, strlen(of->reason)));
+		table_cell(&t, "%s", inval_sources[source]);
+		table_cell(&t, "%s", inval_levels[level]);
+		table_cell(&t, "%s", human_count(of->n[source][level]));
+	}
+	table_print(&t);
+	printf("\n");
+}
+
 static void print_sample(const struct view *v, const struct sample *s, const struct sample *before)
 {
 	unsigned services = 0;
@@ -288,6 +336,7 @@ static void print_sample(const struct view *v, const struct sample *s, const str
 		services += s->svcs[svc].cache;
 	}
 	print_sent(v, s, before);
+	print_invalidations(s);
 	if (services > 1) {
 		struct weir_count now[WEIR_R_COUNT], then[WEIR_R_COUNT];
 
@@ -370,6 +419,23 @@ static json_t *json_sent(const struct view *v, const struct sample *s, const str
 	return list;
 }
 
+static json_t *json_invalidations(const struct sample *s)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < (WEIR_INVAL_REASONS + 1) * WEIR_INVAL_SOURCES * WEIR_INVAL_LEVELS; i++) {
+		unsigned level = i % WEIR_INVAL_LEVELS, source = i / WEIR_INVAL_LEVELS % WEIR_INVAL_SOURCES;
+		const struct weir_invalidation *of = &s->invalidations[i / WEIR_INVAL_LEVELS / WEIR_INVAL_SOURCES];
+
+		if (*of->reason && of->n[source][level])
+			json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I}", "reason",
+							      printable(of->reason, strlen(of->reason)), "source",
+							      inval_sources[source], "level", inval_levels[level],
+							      "count", (json_int_t)of->n[source][level]));
+	}
+	return list;
+}
+
 static void print_document(const struct view *v, const struct sample *s, const struct sample *before)
 {
 	json_t *services = json_array(), *doc;
@@ -384,6 +450,8 @@ static void print_document(const struct view *v, const struct sample *s, const s
 	doc = json_pack("{s:f, s:I, s:o, s:o, s:o, s:o}", "at", s->at, "loaded_at", (json_int_t)s->loaded_at,
 			"interval_seconds", v->interval > 0 ? json_real(v->interval) : json_null(),
 			"services", services, "backends", json_sent(v, s, before), "total", json_lookups(total));
+	if (s->svcs[WEIR_SVC_NONE].used)
+		json_object_set_new(doc, "invalidations", json_invalidations(s));
 	if (s->svcs[WEIR_SVC_NONE].used)
 		json_object_set_new(doc, "no_service",
 				    json_summary(v, &s->svcs[WEIR_SVC_NONE],

@@ -141,12 +141,17 @@ static void look_at_netns(struct status *t)
 			    t->s.ctl->netns);
 }
 
+/* It extends the lease each second: seen since, it does not want to. */
+#define AGENT_SEEN_NS 2000000000ULL
+
 static void look_at_lease(struct status *t)
 {
 	__u64 deadline = t->s.ctl->lease_deadline_ns, now = monotonic_ns();
 
 	t->lease_left = deadline == WEIR_NEVER ? WEIR_NEVER : deadline > now ? deadline - now : 0;
-	if (!t->lease_left)
+	if (!t->lease_left && now - t->s.ctl->agent_ns < AGENT_SEEN_NS)
+		add_warning(t, "the lease is over: nothing is answered; the agent, which runs, says why at /readyz");
+	else if (!t->lease_left)
 		add_warning(t, "the lease is over: nothing is answered until the agent extends it");
 }
 
@@ -180,6 +185,8 @@ static void look_at_memory(struct status *t)
 	struct config c = {.capacity = ctl->entries,
 			   .flow_buckets = ctl->flow_buckets,
 			   .flow_recs = ctl->flow_recs,
+			   .conns = ctl->conn_buckets * WEIR_CONN_WAYS,
+			   .sample = ctl->sample_ring != 0,
 			   .hit_counters = ctl->hit_entries != 0,
 			   .nifaces = t->nifaces,
 			   .memory = (__u64)ctl->slabs * WEIR_SLAB_LINES * WEIR_LINE};

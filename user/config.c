@@ -25,6 +25,9 @@
 #define SLAB_BYTES	((__u64)WEIR_SLAB_LINES * WEIR_LINE)
 #define MEMORY_MAX	(WEIR_SLABS_MAX * SLAB_BYTES)
 #define CAPACITY_DFLT	100000
+#define CONNS_DFLT	(1 << 14)
+#define SAMPLE_DFLT	16
+#define SAMPLE_MAX	1000000
 #define MEMORY_PER_KEY	256
 #define MEMORY_MIN_DFLT (4ULL << 20)
 #define TTL_DFLT	(300ULL * 1000000000)
@@ -484,7 +487,7 @@ static int scan(struct source *s, const void *text, size_t len)
 
 /* ---- load ------------------------------------------------------------------------------------- */
 
-static const cyaml_schema_value_t text_entry = {
+const cyaml_schema_value_t text_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
 };
 
@@ -502,6 +505,8 @@ static const cyaml_schema_field_t cache_fields[] = {
 	TEXT(raw_cache, capacity, OPTIONAL),
 	TEXT(raw_cache, memory, OPTIONAL),
 	TEXT(raw_cache, hit_counters, OPTIONAL),
+	TEXT(raw_cache, connections, OPTIONAL),
+	TEXT(raw_cache, sample, OPTIONAL),
 	CYAML_FIELD_END,
 };
 
@@ -514,6 +519,8 @@ static const cyaml_schema_field_t service_fields[] = {
 	TEXT(raw_service, ttl, OPTIONAL),
 	TEXT(raw_service, value_max, OPTIONAL),
 	TEXT(raw_service, udp_checksum, OPTIONAL),
+	LIST(raw_service, "replicas", OPTIONAL, replicas, &text_entry, CONFIG_REPLICAS),
+	TEXT(raw_service, refresh, OPTIONAL),
 	TEXT(raw_service, protocol, OPTIONAL),
 	TEXT(raw_service, cache, OPTIONAL),
 	TEXT(raw_service, pool, OPTIONAL),
@@ -521,6 +528,7 @@ static const cyaml_schema_field_t service_fields[] = {
 	TEXT(raw_service, fragments, OPTIONAL),
 	PART(raw_service, migrate, migrate_fields),
 	PART(raw_service, quic, quic_fields),
+	PART(raw_service, promote, promote_fields),
 	CYAML_FIELD_END,
 };
 
@@ -534,6 +542,8 @@ static const cyaml_schema_field_t file_fields[] = {
 	PART(raw, flows, flows_fields),
 	PART(raw, latency, latency_fields),
 	PART(raw, agent, agent_fields),
+	PART(raw, bus, bus_fields),
+	LIST(raw, "policies", OPTIONAL, policies, &policy_entry, CONFIG_POLICIES_MAX),
 	LIST(raw, "pools", OPTIONAL, pools, &pool_entry, WEIR_POOLS_MAX),
 	LIST(raw, "services", REQUIRED, services, &service_entry, WEIR_SERVICES_MAX),
 	CYAML_FIELD_END,
@@ -778,6 +788,15 @@ static __u64 build_memory(struct source *s, const char *text, __u32 capacity)
 	return MEMORY_MIN_DFLT;
 }
 
+/* TCP connections that are followed. */
+static __u32 build_conns(struct source *s, const char *text)
+{
+	if (text && !strcmp(text, "0"))
+		return 0;
+	return build_flow_count(s, "cache.connections", text, WEIR_CONNS_MIN, WEIR_CONNS_MAX, CONNS_DFLT,
+				"connections from 256 to 1M, as in 5000 or 16K, or 0: TCP is not followed");
+}
+
 static void build_cache(struct source *s, const struct raw *raw, struct config *c)
 {
 	static const struct raw_cache none;
@@ -786,6 +805,8 @@ static void build_cache(struct source *s, const struct raw *raw, struct config *
 	c->capacity = build_number(s, "cache.capacity", cache->capacity, 1, WEIR_ENTRIES_MAX, CAPACITY_DFLT);
 	c->memory = build_memory(s, cache->memory, c->capacity);
 	c->hit_counters = build_choice(s, "cache.hit_counters", cache->hit_counters, booleans, 1);
+	c->conns = build_conns(s, cache->connections);
+	c->sample = build_number(s, "cache.sample", cache->sample, 0, SAMPLE_MAX, SAMPLE_DFLT);
 }
 
 static void build_service_name(struct source *s, const struct raw *raw, unsigned i, struct config *c)
@@ -1012,19 +1033,18 @@ static void build_clients(struct source *s, const struct raw *raw, unsigned i, s
 	check_family(s, raw, i, svc, 6);
 }
 
-static void build_origin(struct source *s, unsigned i, const char *text, struct config_service *svc)
+bool build_endpoint(struct source *s, const char *field, const char *text, char *to)
 {
 	const char *why = "is not ADDRESS:PORT, as in 127.0.0.1:11211 or [::1]:11211";
 	struct config_vip origin;
 
-	if (!text)
-		return;
 	if (!parse_endpoint(text, &origin))
 		why = not_unicast(&origin.addr, origin.family);
 	if (why)
-		fault(s, at(s, "services[%u].origin", i), "'%.60s' %s", text, why);
+		fault(s, field, "'%.60s' %s", text, why);
 	else
-		snprintf(svc->origin, sizeof(svc->origin), "%s", text);
+		snprintf(to, WEIR_ORIGIN_MAX, "%s", text);
+	return !why;
 }
 
 static void build_ttl(struct source *s, unsigned i, const char *text, struct config_service *svc)
@@ -1040,14 +1060,17 @@ static void build_ttl(struct source *s, unsigned i, const char *text, struct con
 		      "'%.60s' is not a duration, as in 90s, 5m, 1h30m or never", text);
 }
 
-static void build_hot(struct source *s, const struct raw_service *r, unsigned i, struct config_service *svc)
+static void build_hot(struct source *s, const struct raw_service *r, unsigned i, const struct config *c,
+		      struct config_service *svc)
 {
-	build_origin(s, i, r->origin, svc);
+	if (r->origin)
+		build_endpoint(s, at(s, "services[%u].origin", i), r->origin, svc->origin);
 	build_ttl(s, i, r->ttl, svc);
 	svc->value_max = build_number(s, at(s, "services[%u].value_max", i), r->value_max, 1, WEIR_TEXT_MAX,
 				      WEIR_TEXT_MAX);
 	if (!build_choice(s, at(s, "services[%u].udp_checksum", i), r->udp_checksum, booleans, 1))
 		svc->flags |= WEIR_SVC_NO_CSUM4;
+	build_keep(s, r, i, c, svc);
 }
 
 static void refuse_hot(struct source *s, const struct raw_service *r, unsigned i)
@@ -1057,7 +1080,9 @@ static void refuse_hot(struct source *s, const struct raw_service *r, unsigned i
 	} keys[] = { { "origin", r->origin },
 		     { "ttl", r->ttl },
 		     { "value_max", r->value_max },
-		     { "udp_checksum", r->udp_checksum } };
+		     { "udp_checksum", r->udp_checksum },
+		     { "replicas", r->replicas ? "" : NULL },
+		     { "refresh", r->refresh } };
 
 	for (unsigned k = 0; k < sizeof(keys) / sizeof(*keys); k++)
 		if (keys[k].text)
@@ -1081,10 +1106,10 @@ static int build_service(struct source *s, const struct raw *raw, unsigned i, st
 	if (build_choice(s, at(s, "services[%u].strangers", i), r->strangers, stranger_ways, 0))
 		svc->flags |= WEIR_SVC_STRANGERS_PASS;
 	if (svc->flags & WEIR_SVC_CACHE)
-		build_hot(s, r, i, svc);
+		build_hot(s, r, i, c, svc);
 	else
 		refuse_hot(s, r, i);
-	return 0;
+	return build_promote(s, r->promote, i, c);
 }
 
 /* What nobody asked for and no service uses is as small as it can be. */
@@ -1103,6 +1128,8 @@ static void shrink(const struct raw *raw, struct config *c)
 	c->capacity = 1;
 	c->memory = SLAB_BYTES;
 	c->hit_counters = 0;
+	c->conns = 0;
+	c->sample = 0;
 }
 
 static int build_services(struct source *s, const struct raw *raw, struct config *c)
@@ -1133,10 +1160,15 @@ static int build(struct source *s, const struct raw *raw, struct config *c)
 	build_cache(s, raw, c);
 	build_flows(s, raw, c);
 	build_latency(s, raw, c);
-	build_agent(s, raw, c);
-	err = build_pools(s, raw, c);
+	err = build_agent(s, raw, c);
+	if (!err)
+		err = build_pools(s, raw, c);
 	if (!err)
 		err = build_services(s, raw, c);
+	if (!err)
+		err = build_bus(s, raw, c);
+	if (!err)
+		err = build_policies(s, raw, c);
 	if (!err)
 		err = check_steering(s, raw, c);
 	shrink(raw, c);
@@ -1149,10 +1181,15 @@ void config_free(struct config *c)
 {
 	if (!c)
 		return;
-	for (unsigned i = 0; i < c->nservices; i++)
+	for (unsigned i = 0; i < c->nservices; i++) {
 		free(c->services[i].vips);
+		free_promote(&c->services[i]);
+	}
 	free(c->services);
 	free_pools(c);
+	free_bus(c);
+	free_policies(c);
+	free(c->token_file);
 	free(c->ifaces);
 	free(c->path);
 	free(c);
@@ -1267,7 +1304,7 @@ int config_parse(struct config **out, const char *name, const void *text, size_t
 
 /* ---- memory ----------------------------------------------------------------------------------- */
 
-#define WORK_BYTES	(2 * 3704) /* both programs' work areas, of each CPU: struct weir_work of bpf/request.bpf.h */
+#define WORK_BYTES	(2 * 3776) /* both programs' work areas, of each CPU: struct weir_work of bpf/request.bpf.h */
 #define BUCKETS_MIN	64
 #define NAT_ENTRY	120 /* of nat_back: the kernel's bucket and element, with key and value */
 
@@ -1308,10 +1345,15 @@ void config_memory(const struct config *c, unsigned ncpu, struct config_memory *
 	m->fences = WEIR_FENCE_STRIPES * sizeof(struct weir_fence) +
 		    WEIR_SERVICES_MAX * sizeof(struct weir_svc_fence);
 	m->other = WEIR_PENDING * sizeof(__u64) + sizeof(struct weir_ctl) + stats * ncpu;
+	m->other += WEIR_SERVICES_MAX * WEIR_TRACK_MAX * sizeof(__u64) * ncpu;
+	m->other += (WEIR_INVAL_REASONS + 1) * sizeof(struct weir_invalidation);
 	m->other += c->nifaces * (WORK_BYTES * ncpu + 2 * sizeof(struct weir_config)) + steering_bytes(ncpu);
 	m->flows = (__u64)c->flow_buckets * sizeof(struct weir_flow_bucket);
 	m->latency = latency_bytes(c, ncpu);
-	m->total = m->index + m->slabs + m->hits + m->fences + m->flows + m->latency + m->other;
+	m->conns = (__u64)c->conns * sizeof(struct weir_conn);
+	if (c->sample)
+		m->other += (__u64)WEIR_SAMPLES * ncpu * sizeof(struct weir_sample);
+	m->total = m->index + m->slabs + m->hits + m->fences + m->flows + m->latency + m->conns + m->other;
 }
 
 /* Bytes that can be taken without swapping, or 0 when the kernel does not say. */

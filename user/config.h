@@ -11,7 +11,10 @@
 #include <stdio.h>
 
 #include "weir/abi.h"
+#include "weir/conn.h"
+#include "weir/invalidation.h"
 #include "weir/latency.h"
+#include "weir/sample.h"
 #include "weir/steer.h"
 
 struct config_vip {
@@ -77,7 +80,23 @@ struct config_pool {
 	struct config_check check;
 };
 
-#define CONFIG_NO_POOL (-1)
+#define CONFIG_NO_POOL	(-1)
+#define CONFIG_REPLICAS 3 /* of an origin */
+
+#define CONFIG_DENY_MAX 64
+#define CONFIG_TOP_MAX	100000
+
+/* Keys that the agent takes into the hot set by itself. */
+struct config_promote {
+	bool on;
+	__u64 window_ns;
+	__u32 min_hits; /* lookups within the window */
+	__u32 top;	/* keys that it holds at most */
+	char **deny;	/* beginnings of keys that it leaves alone */
+	unsigned ndeny;
+	bool evict_all; /* also what others brought gives way, and counts for top */
+	__u64 stay_out_ns; /* what is too large or written too often is left alone so long */
+};
 
 struct config_service {
 	char name[WEIR_NAME_MAX];
@@ -87,6 +106,9 @@ struct config_service {
 	struct weir_net clients6[WEIR_CLIENTS_MAX];
 	unsigned nclients4, nclients6;
 	char origin[WEIR_ORIGIN_MAX]; /* "": none */
+	char replicas[CONFIG_REPLICAS][WEIR_ORIGIN_MAX]; /* whom the agent asks when the origin fails, in this order */
+	unsigned nreplicas;
+	bool refresh;		      /* the agent fetches hot copies again before they expire */
 	__u64 ttl_ns;		      /* WEIR_NEVER: none */
 	__u32 value_max;	      /* bytes */
 	__u32 flags;		      /* WEIR_SVC_* */
@@ -94,11 +116,50 @@ struct config_service {
 	int migrate_pool, fallback;   /* the same */
 	double migrate_percent;	      /* 0 to 100 */
 	__u8 quic_at, quic_len;	      /* of the server id in connection ids; 0 bytes: none */
+	struct config_promote promote;
+};
+
+#define CONFIG_POLICIES_MAX 64
+
+enum policy_on {
+	POLICY_START, /* the agent takes up a hot set that holds none of the service's keys, */
+	POLICY_SURGE, /* lookups a second are `above` over what is usual at this time of the day, */
+	POLICY_PEER,  /* at its start, and each `every_ns`: the agent of another host tells what it holds, */
+	POLICY_EVENT, /* or an event came by the bus */
+};
+
+/* When the agent warms keys, and which. */
+struct config_policy {
+	char name[WEIR_NAME_MAX];
+	unsigned service; /* number in config.services */
+	enum policy_on on;
+	char *list;	   /* keys; or what takes the place of `*` in the template. NULL: none */
+	char *event, *template;
+	unsigned above;	   /* percent */
+	__u32 top;	   /* keys, the hottest first */
+	__u32 max;	   /* keys in a run */
+	__u32 rate;	   /* keys a second */
+	struct config_vip peer;
+	__u64 every_ns;	   /* 0: once */
+	__u64 cooldown_ns; /* between two runs; of an event: of the same keys */
 };
 
 struct config_iface {
 	char name[16];
 	__u32 mode; /* 0 auto, WEIR_MODE_NATIVE, WEIR_MODE_GENERIC */
+};
+
+enum bus_fail { BUS_PASS, BUS_SERVE };
+#define CONFIG_BUS_STREAM_MAX 128
+
+/* Where writers elsewhere tell what they changed. */
+struct config_bus {
+	struct config_vip redis; /* family 0: there is no bus */
+	char stream[CONFIG_BUS_STREAM_MAX];
+	char *user, *password_file; /* NULL: none */
+	unsigned db;
+	__u64 stale_ns; /* how old what was heard may be, before */
+	__u32 fail;	/* BUS_PASS: nothing is answered from the hot set; BUS_SERVE: it goes on */
 };
 
 struct config {
@@ -116,14 +177,20 @@ struct config {
 	__u64 rec_timeout_ns;  /* a request without reply is lost then */
 	__u64 slow_ns;	     /* the agent logs flows with a request slower than this; WEIR_NEVER: none */
 	struct config_vip http; /* where the agent answers HTTP; family 0: nowhere */
+	char *token_file;    /* whose token invalidations by HTTP need; NULL: they come from this host */
+	struct config_bus bus;
+	struct config_policy *policies;
+	unsigned npolicies;
 	__u32 capacity;	     /* keys */
 	__u64 memory;	     /* bytes for slots */
 	int hit_counters;    /* 0: none */
+	__u32 conns;	     /* TCP connections to cached services that are followed, a power of two; 0: none is */
+	__u32 sample;	     /* of so many misses one is sampled; 0: none */
 };
 
 /* What a configuration costs in locked kernel memory, bytes. */
 struct config_memory {
-	__u64 index, slabs, hits, fences, flows, latency, other, total;
+	__u64 index, slabs, hits, fences, flows, latency, conns, other, total;
 	__u32 index_buckets, nslabs;
 };
 
@@ -186,5 +253,8 @@ extern const char *const delivery_names[];  /* WEIR_VIA_* - 1 */
 extern const char *const state_names[];	    /* WEIR_ADMIN_* */
 extern const char *const check_names[];	    /* enum check_kind */
 extern const char *const through_names[];   /* enum check_through */
+extern const char *const promote_evict_names[]; /* config_promote.evict_all */
+extern const char *const policy_on_names[]; /* enum policy_on */
+extern const char *const bus_fail_names[];  /* BUS_* */
 
 #endif

@@ -42,7 +42,7 @@ struct raw_iface {
 };
 
 struct raw_cache {
-	char *capacity, *memory, *hit_counters;
+	char *capacity, *memory, *hit_counters, *connections, *sample;
 };
 
 struct raw_idle {
@@ -59,7 +59,11 @@ struct raw_latency {
 };
 
 struct raw_agent {
-	char *http;
+	char *http, *token_file;
+};
+
+struct raw_bus {
+	char *redis, *stream, *user, *password_file, *db, *tls, *stale_after, *fail;
 };
 
 struct raw_check {
@@ -86,14 +90,27 @@ struct raw_quic {
 	char *offset, *length;
 };
 
+struct raw_promote {
+	char *min_hits, *window, *top, *evict, *stay_out;
+	char **deny;
+	unsigned deny_count;
+};
+
 struct raw_service {
 	char *name;
 	char **vips, **clients;
 	unsigned vips_count, clients_count;
-	char *strangers, *origin, *ttl, *value_max, *udp_checksum;
+	char *strangers, *origin, *ttl, *value_max, *udp_checksum, *refresh;
+	char **replicas;
+	unsigned replicas_count;
 	char *protocol, *cache, *pool, *fallback, *fragments;
 	struct raw_migrate *migrate;
 	struct raw_quic *quic;
+	struct raw_promote *promote;
+};
+
+struct raw_policy {
+	char *name, *service, *on, *list, *above, *top, *peer, *every, *event, *template, *cooldown, *rate, *max;
 };
 
 struct raw {
@@ -103,6 +120,9 @@ struct raw {
 	struct raw_flows *flows;
 	struct raw_latency *latency;
 	struct raw_agent *agent;
+	struct raw_bus *bus;
+	struct raw_policy *policies;
+	unsigned policies_count;
 	struct raw_pool *pools;
 	unsigned pools_count;
 	struct raw_service *services;
@@ -117,8 +137,8 @@ struct raw {
 #define LIST(type, key, flags, member, entry, max) \
 	CYAML_FIELD_SEQUENCE(key, flags, struct type, member, entry, 1, max)
 
-extern const cyaml_schema_field_t agent_fields[], flows_fields[], latency_fields[], migrate_fields[], quic_fields[];
-extern const cyaml_schema_value_t pool_entry;
+extern const cyaml_schema_field_t agent_fields[], bus_fields[], flows_fields[], latency_fields[], migrate_fields[], quic_fields[], promote_fields[];
+extern const cyaml_schema_value_t pool_entry, policy_entry;
 
 /* ---- single values ---------------------------------------------------------------------------- */
 
@@ -135,17 +155,38 @@ __u64 build_number(struct source *s, const char *field, const char *text, __u64 
 /* A duration between two others, all written as the file has them. */
 __u64 build_time(struct source *s, const char *field, const char *text, const char *min, const char *max,
 		 const char *dflt);
-/* How many flows, up to a power of two. `which`, for people: "from 1024 to 4M, as in 32K". */
+/* How many flows or the like, up to a power of two. `which`, for people: "flows from 1024 to 4M, as in 32K". */
 __u32 build_flow_count(struct source *s, const char *field, const char *text, __u32 min, __u32 max, __u32 dflt,
 		       const char *which);
 /* A name of WEIR_NAME_MAX bytes; false when it is none. */
 bool build_name(struct source *s, const char *field, const char *text, char *name);
 
+/* An endpoint that can be an origin, of WEIR_ORIGIN_MAX bytes; false, with `to` as it was, when it is none. */
+bool build_endpoint(struct source *s, const char *field, const char *text, char *to);
+
+/* ---- the hot set ------------------------------------------------------------------------------ */
+
+extern const cyaml_schema_value_t text_entry;
+/* How service i's hot copies are kept: replicas, refresh. */
+void build_keep(struct source *s, const struct raw_service *r, unsigned i, const struct config *c,
+		struct config_service *svc);
+
+/* Service i's, which has its cache and origin by then; raw NULL: none. 0 or -ENOMEM, faults apart. */
+int build_promote(struct source *s, const struct raw_promote *raw, unsigned i, struct config *c);
+void free_promote(struct config_service *svc);
+/* After the services and the bus. 0 or -ENOMEM, faults apart. */
+int build_policies(struct source *s, const struct raw *raw, struct config *c);
+void free_policies(struct config *c);
+
 /* ---- steering --------------------------------------------------------------------------------- */
 
 void build_flows(struct source *s, const struct raw *raw, struct config *c);
 void build_latency(struct source *s, const struct raw *raw, struct config *c);
-void build_agent(struct source *s, const struct raw *raw, struct config *c);
+/* 0 or -ENOMEM, faults apart. */
+int build_agent(struct source *s, const struct raw *raw, struct config *c);
+/* After the services. 0 or -ENOMEM, faults apart. */
+int build_bus(struct source *s, const struct raw *raw, struct config *c);
+void free_bus(struct config *c);
 /* 0 or -ENOMEM, faults apart. */
 int build_pools(struct source *s, const struct raw *raw, struct config *c);
 /* Service i's cache, pool and what goes there; after the pools. */

@@ -20,7 +20,7 @@ static __u32 build_recs(struct source *s, const char *text)
 	if (text && !strcmp(text, "0"))
 		return 0;
 	return build_flow_count(s, "latency.flows", text, RECS_MIN, WEIR_RECS_MAX, RECS_DFLT,
-				"from 1024 to 4M, as in 100000 or 32K, or 0 for no latencies");
+				"flows from 1024 to 4M, as in 100000 or 32K, or 0 for no latencies");
 }
 
 /* 0 is a sample of each request: to parse_duration() it is never. */

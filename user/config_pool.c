@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "config_build.h"
+#include "http.h"
 
 #define FLOWS_DFLT     (1 << 22)
 #define POOL_UNSHARDED 256 /* backends of a pool without shards */
@@ -200,7 +201,7 @@ __u32 build_flow_count(struct source *s, const char *field, const char *text, __
 
 	/* flows are counted, not measured: no bytes and no G */
 	if (text && (strpbrk(text, "BGTgt") || parse_size(text, &n) || n < min || n > max)) {
-		fault(s, field, "'%.60s' is not a number of flows %s", text, which);
+		fault(s, field, "'%.60s' is not a number of %s", text, which);
 		n = dflt;
 	}
 	while (flows < n)
@@ -211,7 +212,7 @@ __u32 build_flow_count(struct source *s, const char *field, const char *text, __
 static __u32 build_flow_capacity(struct source *s, const char *text)
 {
 	return build_flow_count(s, "flows.capacity", text, WEIR_FLOWS_MIN, WEIR_FLOWS_MAX, FLOWS_DFLT,
-				"from 1024 to 16M, as in 500000 or 4M");
+				"flows from 1024 to 16M, as in 500000 or 4M");
 }
 
 /* At least a tick of the flow table, at most about half of what ticks count to. */
@@ -235,6 +236,7 @@ void build_flows(struct source *s, const struct raw *raw, struct config *c)
 	c->idle_ns[WEIR_FLOW_FOUND] = c->idle_ns[WEIR_FLOW_SYN];
 	c->idle_ns[WEIR_FLOW_FIN_C] = build_idle(s, "closing", idle->closing, "2m");
 	c->idle_ns[WEIR_FLOW_FIN_B] = c->idle_ns[WEIR_FLOW_FIN_C];
+	c->idle_ns[WEIR_FLOW_RESET] = c->idle_ns[WEIR_FLOW_FIN_C];
 	c->idle_ns[WEIR_FLOW_CLOSED] = build_idle(s, "closed", idle->closed, "30s");
 }
 
@@ -269,11 +271,15 @@ static void build_status(struct source *s, unsigned p, const char *text, struct 
 
 static void build_http(struct source *s, unsigned p, const struct raw_check *r, struct config_check *check)
 {
+	char why[256];
+
 	build_status(s, p, r->status, check);
 	check->host = build_text(s, at(s, "pools[%u].check.host", p), r->host, false);
 	check->path = build_text(s, at(s, "pools[%u].check.path", p), r->path ? r->path : "/", false);
 	if (check->path && *check->path != '/')
 		fault(s, at(s, "pools[%u].check.path", p), "'%.60s' does not begin with /", r->path);
+	if (http_load(why, sizeof(why)))
+		fault(s, at(s, "pools[%u].check.type", p), "%s %s", check_names[check->kind], why);
 }
 
 static void build_command(struct source *s, unsigned p, const struct raw_check *r, struct config_check *check)
@@ -671,28 +677,22 @@ static const struct config_backend *first_nat(const struct config_pool *pool, bo
 	return NULL;
 }
 
-/* NAT keeps the family, and a backend's reply must tell which address it is from. */
+/* NAT keeps the family: a client's packet to any of the addresses may go to any of the backends. */
 static void check_nat_vips(struct source *s, const struct raw *raw, const struct config *c, unsigned i,
 			   const char *field, const struct config_pool *pool)
 {
 	const struct config_service *svc = &c->services[i];
-	const struct config_vip *vip = &svc->vips[0];
 
-	if (svc->nvips > 1) {
-		fault(s, field,
-		      "'%s' has NAT backends, whose replies must come from one address, and vips are %u: "
-		      "make a "
-		      "service and a pool for each",
-		      pool->name, svc->nvips);
-		return;
-	}
-	for (unsigned b = 0; vip->family && b < pool->nbackends; b++) {
-		const struct config_backend *backend = &pool->backends[b];
+	for (unsigned k = 0; k < svc->nvips * pool->nbackends; k++) {
+		const struct config_backend *backend = &pool->backends[k % pool->nbackends];
+		unsigned v = k / pool->nbackends, family = svc->vips[v].family;
 
-		if (backend->via != WEIR_VIA_NAT || !backend->at.family || backend->at.family == vip->family)
+		if (backend->via != WEIR_VIA_NAT || !family || !backend->at.family || backend->at.family == family)
 			continue;
-		fault(s, field, "NAT keeps the family: backend '%s' of '%s' is IPv%u, and %.60s IPv%u",
-		      backend->name, pool->name, backend->at.family, raw->services[i].vips[0], vip->family);
+		fault(s, field,
+		      "NAT keeps the family: backend '%s' of '%s' is IPv%u, and %.60s IPv%u: make a service and "
+		      "a pool for each family",
+		      backend->name, pool->name, backend->at.family, raw->services[i].vips[v], family);
 		return;
 	}
 }
@@ -801,6 +801,21 @@ struct nat_end {
 	bool own_port;
 };
 
+/* The v-th port that a backend without one answers from: those of its service's addresses, each once; 0: no more. */
+static __be16 port_of(const struct config_service *svc, unsigned v)
+{
+	for (unsigned i = 0; i < svc->nvips; i++) {
+		bool again = false;
+
+		for (unsigned k = 0; k < i; k++)
+			again |= svc->vips[k].port == svc->vips[i].port;
+		if (!again && !v--)
+			return svc->vips[i].port;
+	}
+	return 0;
+}
+
+/* Up to WEIR_BACKENDS_MAX of them, and one more where there are. */
 static unsigned collect_nat(const struct config *c, const struct owners *owners, struct nat_end *ends)
 {
 	unsigned n = 0;
@@ -808,13 +823,18 @@ static unsigned collect_nat(const struct config *c, const struct owners *owners,
 	for (unsigned p = 0; p < c->npools; p++) {
 		for (unsigned b = 0; b < c->pools[p].nbackends; b++) {
 			const struct config_backend *backend = &c->pools[p].backends[b];
+			struct nat_end end = {backend->at, p, b, backend->at.port};
+			bool shares = !backend->at.port && owners->of[p] >= 0;
 
 			if (backend->via != WEIR_VIA_NAT || !backend->at.family)
 				continue;
-			ends[n] = (struct nat_end){backend->at, p, b, backend->at.port};
-			if (!backend->at.port && owners->of[p] >= 0)
-				ends[n].at.port = c->services[owners->of[p]].vips[0].port;
-			n++;
+			for (unsigned v = 0; n <= WEIR_BACKENDS_MAX && (shares || !v); v++) {
+				if (shares)
+					end.at.port = port_of(&c->services[owners->of[p]], v);
+				if (v && !end.at.port)
+					break;
+				ends[n++] = end;
+			}
 		}
 	}
 	return n;
@@ -842,18 +862,19 @@ static void check_nat_end(struct source *s, const struct raw *raw, const struct 
 static int check_nat(struct source *s, const struct raw *raw, const struct config *c,
 		     const struct owners *owners)
 {
-	unsigned total = 0, n;
 	struct nat_end *ends;
+	unsigned n;
 
-	for (unsigned p = 0; p < c->npools; p++)
-		total += c->pools[p].nbackends;
-	if (!total || total > WEIR_BACKENDS_MAX) /* too many is a fault already */
+	if (!c->npools)
 		return 0;
-	ends = calloc(total, sizeof(*ends));
+	ends = calloc(WEIR_BACKENDS_MAX + 1, sizeof(*ends));
 	if (!ends)
 		return -ENOMEM;
 	n = collect_nat(c, owners, ends);
-	for (unsigned k = 1; k < n; k++)
+	if (n > WEIR_BACKENDS_MAX)
+		fault(s, "pools", "NAT backends answer from more than %u addresses and ports: give them ports",
+		      WEIR_BACKENDS_MAX);
+	for (unsigned k = 1; k < n && n <= WEIR_BACKENDS_MAX; k++)
 		check_nat_end(s, raw, ends, k);
 	free(ends);
 	return 0;

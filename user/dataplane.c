@@ -244,7 +244,6 @@ int dp_open(struct dataplane **out, enum dp_access access)
 	dp->lock = -1;
 	for (int i = 0; i < MAP_COUNT; i++)
 		dp->maps.fd[i] = -1;
-	dp->maps.barrier[0] = dp->maps.barrier[1] = -1;
 	if (access == DP_WRITE) {
 		err = lock_dir(&dp->lock);
 		if (err == -ENOENT || err == -EACCES || err == -EPERM)
@@ -434,6 +433,25 @@ int dp_current(struct dataplane *dp)
 	if (!id || (id == dp->ctl_id && state == WEIR_STATE_UNLOADING))
 		return -ENOENT;
 	return id == dp->ctl_id && (state == WEIR_STATE_READY || state == WEIR_STATE_RELOADING) ? 0 : -ESTALE;
+}
+
+int dp_lock_now(struct dataplane *dp)
+{
+	int fd = open(WEIR_PIN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	struct stat at, held;
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		err = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	else if (stat(WEIR_PIN_DIR, &at) || fstat(fd, &held) || at.st_ino != held.st_ino)
+		err = -ESTALE; /* unloaded, and perhaps loaded again */
+	else
+		err = dp_current(dp);
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
 }
 
 /* The control block as far as it can be read; NULL when it is of another version or gone. */
@@ -844,15 +862,15 @@ static int check_flows(const struct weir_ctl *ctl, const struct config *c)
 		     (__u64)ctl->flow_buckets * WEIR_BUCKET_WORDS, (__u64)c->flow_buckets * WEIR_BUCKET_WORDS);
 }
 
-/* What was measured lives on where it keeps its size. */
-static int share_latency(struct maps *new, struct maps *old)
+/* What was measured, and connections that are followed, live on where they keep their size. */
+static int share_sized(struct maps *new, struct maps *old)
 {
-	static const int measured[] = { MAP_LATENCY, MAP_BACKEND_LAT, MAP_FLOW_RECS };
+	static const int sized[] = { MAP_LATENCY, MAP_BACKEND_LAT, MAP_FLOW_RECS, MAP_CONNS, MAP_SAMPLES };
 	int err = 0;
 
-	for (unsigned i = 0; i < sizeof(measured) / sizeof(measured[0]) && !err; i++) {
-		if (map_entries(maps_ctl(new), measured[i]) == map_entries(maps_ctl(old), measured[i]))
-			err = maps_share(new, old, &measured[i], 1);
+	for (unsigned i = 0; i < sizeof(sized) / sizeof(sized[0]) && !err; i++) {
+		if (map_entries(maps_ctl(new), sized[i]) == map_entries(maps_ctl(old), sized[i]))
+			err = maps_share(new, old, &sized[i], 1);
 	}
 	return err;
 }
@@ -862,9 +880,10 @@ static int share(struct maps *new, struct maps *old, bool flows)
 {
 	static const int keep[] = { MAP_FENCE, MAP_SVC_FENCE, MAP_PENDING,  MAP_STATS,
 				    MAP_POOLS, MAP_BACKENDS,  MAP_MAGLEV,   MAP_FRAGS,
-				    MAP_HOPS,  MAP_NAT_BACK,  MAP_POOL_CTL, MAP_BACKEND_CTL };
+				    MAP_HOPS,  MAP_NAT_BACK,  MAP_POOL_CTL, MAP_BACKEND_CTL, MAP_TRACK,
+				    MAP_INVALIDATIONS };
 	static const int keep_flows[] = { MAP_FLOWS };
-	int err = maps_share(new, old, keep, sizeof(keep) / sizeof(keep[0])) ?: share_latency(new, old);
+	int err = maps_share(new, old, keep, sizeof(keep) / sizeof(keep[0])) ?: share_sized(new, old);
 
 	return err || !flows ? err : maps_share(new, old, keep_flows, sizeof(keep_flows) / sizeof(keep_flows[0]));
 }
@@ -891,6 +910,8 @@ static int resize(struct maps *old, struct maps *new, const struct config *c)
 	maps_ctl(new)->entries = sized.entries;
 	maps_ctl(new)->hit_entries = sized.hit_entries;
 	maps_ctl(new)->flow_recs = sized.flow_recs;
+	maps_ctl(new)->conn_buckets = sized.conn_buckets;
+	maps_ctl(new)->sample_ring = sized.sample_ring;
 	maps_ctl(new)->dirty = 0;
 	err = share(new, old, !begins);
 	if (!err)
@@ -908,7 +929,8 @@ static bool same_size(const struct weir_ctl *ctl, const struct config *c)
 
 	config_memory(c, ctl->ncpu, &need);
 	return ctl->index_buckets == need.index_buckets && ctl->slabs == need.nslabs && ctl->entries == c->capacity &&
-	       !ctl->hit_entries == !c->hit_counters && ctl->flow_recs == c->flow_recs && !steering_begins(ctl, c);
+	       !ctl->hit_entries == !c->hit_counters && ctl->flow_recs == c->flow_recs &&
+	       ctl->conn_buckets * WEIR_CONN_WAYS == c->conns && !ctl->sample_ring == !c->sample && !steering_begins(ctl, c);
 }
 
 static bool of_service(const struct weir_slot *s, void *arg)
@@ -1141,6 +1163,7 @@ static int settle(struct maps *m, const struct config *c, const __u8 *ids, bool 
 	for (int i = 0; i < WEIR_FLOW_STATES; i++)
 		ctl->idle_ticks[i] = flows_ticks(c->idle_ns[i]);
 	maps_set_latency(ctl, c);
+	ctl->sample = c->sample;
 	return pools_apply(&m->pools, c, false, keep_words, NULL) ?: drop_services(m, c, ids);
 }
 

@@ -29,6 +29,8 @@ int dp_open(struct dataplane **out, enum dp_access access);
 void dp_close(struct dataplane *dp);
 /* Whether it is still what is loaded: 0, -ENOENT nothing is, -ESTALE something else is, or it is going. */
 int dp_current(struct dataplane *dp);
+/* The writers' lock, without waiting: a descriptor that holds it until it is closed; -EBUSY; or as dp_current(). */
+int dp_lock_now(struct dataplane *dp);
 /* Makes this process the agent. A descriptor that holds this until it is closed; -EBUSY another one is. */
 int dp_agent_lock(void);
 const char *dp_error(void);

@@ -37,6 +37,7 @@ static const struct {
 	{"udp", 1 << WEIR_FLOW_UDP},
 	{"found", 1 << WEIR_FLOW_FOUND},
 	{"resting", 1 << WEIR_FLOW_RESTING},
+	{"reset", 1 << WEIR_FLOW_RESET},
 };
 #define STATE_WORDS (sizeof(state_words) / sizeof(state_words[0]))
 
@@ -135,7 +136,7 @@ static int read_state(struct filter *f, const char *value, const struct why *w)
 			return 0;
 		}
 	}
-	return bad(w, "a state is open, half-open, closing, closed, udp, found or resting");
+	return bad(w, "a state is open, half-open, closing, closed, udp, found, resting or reset");
 }
 
 static int read_family(struct filter *f, const char *value, const struct why *w)

@@ -42,6 +42,7 @@ struct hotset {
 	__u32 nentries;
 	struct retired *retired;
 	__u32 nretired;
+	bool never_wait;
 };
 
 /* ---- slabs ------------------------------------------------------------------------------------ */
@@ -141,23 +142,24 @@ static void free_slot(struct hotset *h, __u32 place)
 
 /* ---- readers' grace --------------------------------------------------------------------------- */
 
-/* Waits until no program holds a retired slot, then frees them all. */
-static int recycle(struct hotset *h)
+static void free_retired(struct hotset *h)
 {
-	int err;
-
-	if (!h->nretired)
-		return 0;
-	err = h->m.grace(h->m.grace_arg);
-	if (err)
-		return err;
 	for (__u32 i = 0; i < h->nretired; i++) {
 		free_slot(h, h->retired[i].place);
 		if (h->retired[i].entry != NONE)
 			h->entries[h->nentries++] = h->retired[i].entry;
 	}
 	h->nretired = 0;
-	return 0;
+}
+
+/* Waits until no program holds a retired slot, then frees them all. */
+static int recycle(struct hotset *h)
+{
+	int err = h->nretired ? h->m.grace(h->m.grace_arg) : 0;
+
+	if (!err)
+		free_retired(h);
+	return err;
 }
 
 /* Before a slot goes out of the index: were it after, a writer killed in between would leave a slot that
@@ -442,6 +444,8 @@ static int scan(struct hotset *h)
 
 static void free_all(struct hotset *h)
 {
+	if (!h)
+		return;
 	free(h->slabs);
 	free(h->entries);
 	free(h->retired);
@@ -462,6 +466,7 @@ int hotset_open(struct hotset **out, const struct hotset_mem *mem)
 		h->room[c] = NONE;
 	if (!mem->grace)
 		goto done;
+	__atomic_add_fetch(&mem->ctl->writers, 1, __ATOMIC_SEQ_CST); /* whoever kept a handle looks again */
 	h->slabs = calloc(mem->ctl->slabs, sizeof(*h->slabs));
 	h->entries = malloc((size_t)mem->ctl->entries * sizeof(*h->entries));
 	h->retired = malloc(RETIRED_MAX * sizeof(*h->retired));
@@ -499,22 +504,48 @@ int hotset_close(struct hotset *h)
 	return err;
 }
 
+void hotset_never_wait(struct hotset *h)
+{
+	h->never_wait = true;
+}
+
+unsigned hotset_retired(const struct hotset *h)
+{
+	return h->nretired;
+}
+
+void hotset_waited(struct hotset *h)
+{
+	free_retired(h);
+	__atomic_store_n(&h->m.ctl->dirty, 0, __ATOMIC_SEQ_CST);
+}
+
+void hotset_abandon(struct hotset *h)
+{
+	free_all(h);
+}
+
 /* ---- verbs ------------------------------------------------------------------------------------ */
 
 static __u32 alloc_or_recycle(struct hotset *h, __u32 lines)
 {
 	__u32 place = alloc_slot(h, lines);
 
-	if (place == NONE && h->nretired && !recycle(h))
+	if (place == NONE && h->nretired && !h->never_wait && !recycle(h))
 		place = alloc_slot(h, lines);
 	return place;
+}
+
+static int no_room(const struct hotset *h)
+{
+	return h->never_wait && h->nretired ? -EAGAIN : -ENOSPC;
 }
 
 static __u32 alloc_entry(struct hotset *h)
 {
 	__u32 e;
 
-	if (!h->nentries && (!h->nretired || recycle(h) || !h->nentries))
+	if (!h->nentries && (!h->nretired || h->never_wait || recycle(h) || !h->nentries))
 		return NONE;
 	e = h->entries[--h->nentries];
 	for (__u32 cpu = 0; h->m.hits && cpu < h->m.ctl->ncpu; cpu++)
@@ -534,7 +565,7 @@ static int replace(struct hotset *h, __u64 *word, __u64 hash, const struct hot_i
 	}
 	place = alloc_or_recycle(h, lines);
 	if (place == NONE)
-		return -ENOSPC;
+		return no_room(h);
 	write_slot(slot_at(&h->m, place), it, entry, h->slabs[place >> 10].lines);
 	mark_dirty(h);
 	publish(word, hash, place);
@@ -551,11 +582,11 @@ static int add(struct hotset *h, __u64 hash, const struct hot_item *it, int line
 		return -EXFULL;
 	entry = alloc_entry(h);
 	if (entry == NONE)
-		return -ENOSPC;
+		return no_room(h);
 	place = alloc_or_recycle(h, lines);
 	if (place == NONE) {
 		h->entries[h->nentries++] = entry;
-		return -ENOSPC;
+		return no_room(h);
 	}
 	write_slot(slot_at(&h->m, place), it, entry, h->slabs[place >> 10].lines);
 	publish(word, hash, place);
@@ -603,9 +634,18 @@ struct hot_fence hotset_fence(const struct hotset *h, __u8 svc, const char *key,
 	struct hot_fence f = {
 		.key = __atomic_load_n(&fence_of(h, svc, key, key_len)->count, __ATOMIC_ACQUIRE),
 		.svc = __atomic_load_n(&h->m.svc_fences[svc].count, __ATOMIC_ACQUIRE),
+		.fills = __atomic_load_n(&h->m.svc_fences[svc].fills, __ATOMIC_ACQUIRE),
 	};
 
 	return f;
+}
+
+bool hotset_fence_moved(const struct hotset *h, __u8 svc, const char *key, size_t key_len,
+			const struct hot_fence *since)
+{
+	struct hot_fence now = hotset_fence(h, svc, key, key_len);
+
+	return now.key != since->key || now.svc != since->svc || now.fills != since->fills;
 }
 
 __u64 hotset_last_write(const struct hotset *h, __u8 svc, const char *key, size_t key_len)
@@ -641,7 +681,12 @@ __u64 hotset_hits(const struct hotset *h, const struct weir_slot *s)
 
 int hotset_each(struct hotset *h, int (*fn)(const struct weir_slot *, void *), void *arg)
 {
-	for (__u32 b = 0; b <= h->mask; b++) {
+	return hotset_each_in(h, 0, h->mask + 1, fn, arg);
+}
+
+int hotset_each_in(struct hotset *h, __u32 first, __u32 n, int (*fn)(const struct weir_slot *, void *), void *arg)
+{
+	for (__u32 b = first; b - first < n && b <= h->mask; b++) {
 		for (int i = 0; i < WEIR_BUCKET_WORDS; i++) {
 			__u64 word = __atomic_load_n(&h->m.index[b].word[i], __ATOMIC_ACQUIRE);
 			int r = word ? fn(slot_at(&h->m, word), arg) : 0;

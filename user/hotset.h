@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "weir/abi.h"
+#include "weir/invalidation.h"
 
 struct hotset;
 
@@ -23,6 +24,7 @@ struct hotset_mem {
 	__u64 *hits; /* [ncpu][hit_entries], or NULL */
 	const struct weir_fence *fences;
 	const struct weir_svc_fence *svc_fences;
+	struct weir_invalidation *invalidations; /* or NULL: they are not counted */
 	int (*grace)(void *arg); /* 0, or -errno: then no slot is reused */
 	void *grace_arg;
 };
@@ -30,6 +32,7 @@ struct hotset_mem {
 /* A fence as it stood before the value was fetched. */
 struct hot_fence {
 	__u64 key, svc;
+	__u64 fills; /* of the service, see struct weir_svc_fence: not kept in the slot */
 };
 
 struct hot_item {
@@ -56,6 +59,14 @@ struct hotset_usage {
 int hotset_open(struct hotset **out, const struct hotset_mem *mem);
 /* Waits for readers of everything retired, then frees. 0, or what grace said. */
 int hotset_close(struct hotset *h);
+/* From now on a put never waits for readers: -EAGAIN, there would be room once they are waited for. */
+void hotset_never_wait(struct hotset *h);
+/* Of a writer that stays open: how many slots wait for readers; */
+unsigned hotset_retired(const struct hotset *h);
+/* its caller has waited the grace period since the last change, so that they are free. */
+void hotset_waited(struct hotset *h);
+/* Frees the handle alone: for one that another writer has made old. The next writer waits for what it retired. */
+void hotset_abandon(struct hotset *h);
 
 /*
  * Publishes an item. enum hot_put, or -ENOSPC (no slot or no entry free), -EXFULL (both buckets
@@ -68,6 +79,9 @@ int hotset_drop(struct hotset *h, __u8 svc, const char *key, size_t key_len);
 const struct weir_slot *hotset_find(const struct hotset *h, __u8 svc, const char *key, size_t key_len);
 /* The fence of a key now: read it before the value is fetched. */
 struct hot_fence hotset_fence(const struct hotset *h, __u8 svc, const char *key, size_t key_len);
+/* Whether it is another now: then what was fetched meanwhile must not be published. Asked with the writers' lock. */
+bool hotset_fence_moved(const struct hotset *h, __u8 svc, const char *key, size_t key_len,
+			const struct hot_fence *since);
 /* CLOCK_MONOTONIC ns of the last write seen to the key's stripe or service; 0: none. */
 __u64 hotset_last_write(const struct hotset *h, __u8 svc, const char *key, size_t key_len);
 /* Whether a packet would be answered now, as far as fences and expiry go: a reason (WEIR_R_HIT,
@@ -79,6 +93,9 @@ const char *hotset_state_name(int reason);
 __u64 hotset_hits(const struct hotset *h, const struct weir_slot *slot);
 /* Calls fn for each published slot; stops when it returns non-zero, and returns that. */
 int hotset_each(struct hotset *h, int (*fn)(const struct weir_slot *slot, void *arg), void *arg);
+/* The same for n buckets of the index, from `first` on. */
+int hotset_each_in(struct hotset *h, __u32 first, __u32 n, int (*fn)(const struct weir_slot *slot, void *arg),
+		   void *arg);
 /* Drops each published slot for which fn returns true; how many. */
 __u64 hotset_drop_if(struct hotset *h, bool (*fn)(const struct weir_slot *slot, void *arg), void *arg);
 struct hotset_usage hotset_usage(const struct hotset *h);

@@ -14,8 +14,11 @@
 #include <unistd.h>
 
 #include "flows.h"
+#include "weir/conn.h"
 #include "weir/hash.h"
+#include "weir/invalidation.h"
 #include "weir/reason.h"
+#include "weir/sample.h"
 
 /* Beside bpf/maps.bpf.h: what the maps are, for their creator. ctl is the last in the order of
  * pinning, so that whoever finds it finds all. */
@@ -32,7 +35,7 @@ static const struct map_kind kinds[MAP_COUNT] = {
 	[MAP_SLABS] = { "hot_slabs", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_slab),
 			BPF_F_MMAPABLE, true },
 	[MAP_HITS] = { "hot_hits", BPF_MAP_TYPE_ARRAY, sizeof(__u64), BPF_F_MMAPABLE, true },
-	[MAP_FENCE] = { "hot_fence", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_fence), BPF_F_MMAPABLE, false },
+	[MAP_FENCE] = { "hot_fence", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_fence), BPF_F_MMAPABLE, true },
 	[MAP_SVC_FENCE] = { "svc_fence", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_svc_fence), BPF_F_MMAPABLE, true },
 	[MAP_PENDING] = { "pending", BPF_MAP_TYPE_ARRAY, sizeof(__u64), 0, false },
 	[MAP_STATS] = { "stats", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct weir_count), 0, false },
@@ -50,6 +53,11 @@ static const struct map_kind kinds[MAP_COUNT] = {
 	[MAP_BACKEND_LAT] = { "backend_latency", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_histogram), BPF_F_MMAPABLE,
 			      true },
 	[MAP_FLOW_RECS] = { "flow_recs", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_flow_rec), BPF_F_MMAPABLE, true },
+	[MAP_CONNS] = { "conns", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_conn), BPF_F_MMAPABLE, false },
+	[MAP_TRACK] = { "track", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(__u64), 0, false },
+	[MAP_SAMPLES] = { "samples", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_sample), BPF_F_MMAPABLE, false },
+	[MAP_INVALIDATIONS] = { "invalidations", BPF_MAP_TYPE_ARRAY, sizeof(struct weir_invalidation), BPF_F_MMAPABLE,
+				true },
 };
 
 static __u32 key_size(int id)
@@ -67,7 +75,6 @@ static void reset(struct maps *m)
 	memset(m, 0, sizeof(*m));
 	for (int i = 0; i < MAP_COUNT; i++)
 		m->fd[i] = -1;
-	m->barrier[0] = m->barrier[1] = -1;
 }
 
 void maps_close(struct maps *m)
@@ -78,10 +85,6 @@ void maps_close(struct maps *m)
 		if (m->fd[i] >= 0)
 			close(m->fd[i]);
 	}
-	for (int i = 0; i < 2; i++) {
-		if (m->barrier[i] >= 0)
-			close(m->barrier[i]);
-	}
 	reset(m);
 }
 
@@ -91,23 +94,29 @@ void maps_close(struct maps *m)
  * map-in-map", 4.20), since XDP and tc programs run inside an RCU read-side section. Unlike
  * membarrier(2) this also holds on one CPU and with nohz_full.
  */
+static int barrier = -1, barrier_inner = -1; /* of this process, whatever is loaded */
+
+int maps_prepare_grace(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts);
+
+	if (barrier >= 0)
+		return 0;
+	if (barrier_inner < 0)
+		barrier_inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weir_inner", 4, 4, 1, NULL);
+	if (barrier_inner < 0)
+		return -errno;
+	opts.inner_map_fd = barrier_inner;
+	barrier = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "weir_barrier", 4, 4, 1, &opts);
+	return barrier < 0 ? -errno : 0;
+}
+
 static int grace(void *arg)
 {
-	struct maps *m = arg;
 	__u32 zero = 0;
+	int err = maps_prepare_grace();
 
-	if (m->barrier[0] < 0) {
-		LIBBPF_OPTS(bpf_map_create_opts, opts);
-
-		m->barrier[1] = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weir_inner", 4, 4, 1, NULL);
-		if (m->barrier[1] < 0)
-			return -errno;
-		opts.inner_map_fd = m->barrier[1];
-		m->barrier[0] = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "weir_barrier", 4, 4, 1, &opts);
-		if (m->barrier[0] < 0)
-			return -errno;
-	}
-	return bpf_map_update_elem(m->barrier[0], &zero, &m->barrier[1], BPF_ANY) ? -errno : 0;
+	return err ?: bpf_map_update_elem(barrier, &zero, &barrier_inner, BPF_ANY) ? -errno : 0;
 }
 
 static int map_one(struct maps *m, int id, __u32 entries, bool write)
@@ -142,8 +151,8 @@ static void describe(struct maps *m, bool write)
 		.hits = ctl->hit_entries ? m->at[MAP_HITS] : NULL,
 		.fences = m->at[MAP_FENCE],
 		.svc_fences = m->at[MAP_SVC_FENCE],
+		.invalidations = m->at[MAP_INVALIDATIONS],
 		.grace = write ? grace : NULL,
-		.grace_arg = m,
 	};
 	m->pools = (struct pools_mem){
 		.ctl = ctl,
@@ -157,7 +166,6 @@ static void describe(struct maps *m, bool write)
 		.nat_back = m->fd[MAP_NAT_BACK],
 		.hops_fd = m->fd[MAP_HOPS],
 		.grace = write ? grace : NULL,
-		.grace_arg = m,
 	};
 }
 
@@ -181,6 +189,10 @@ static void sizes(const struct weir_ctl *ctl, __u32 *entries)
 	entries[MAP_LATENCY] = ctl->flow_recs ? WEIR_SERVICES_MAX * WEIR_LAT_PATHS : 1;
 	entries[MAP_BACKEND_LAT] = has_backend_latency(ctl) ? WEIR_BACKENDS_MAX * WEIR_BACKEND_PATHS : 1;
 	entries[MAP_FLOW_RECS] = ctl->flow_recs ?: 1;
+	entries[MAP_CONNS] = ctl->conn_buckets ? ctl->conn_buckets * WEIR_CONN_WAYS : 1;
+	entries[MAP_TRACK] = WEIR_SERVICES_MAX * WEIR_TRACK_MAX;
+	entries[MAP_SAMPLES] = ctl->sample_ring ? ctl->sample_ring * ctl->ncpu : 1;
+	entries[MAP_INVALIDATIONS] = WEIR_INVAL_REASONS + 1;
 }
 
 __u32 map_entries(const struct weir_ctl *ctl, enum map_id id)
@@ -231,6 +243,9 @@ static int first_ctl(struct weir_ctl *ctl, const struct config *c)
 		ctl->idle_ticks[i] = flows_ticks(c->idle_ns[i]);
 	ctl->flow_recs = c->flow_recs;
 	maps_set_latency(ctl, c);
+	ctl->conn_buckets = c->conns / WEIR_CONN_WAYS;
+	ctl->sample = c->sample;
+	ctl->sample_ring = c->sample ? WEIR_SAMPLES : 0;
 	ctl->loaded_at = time(NULL);
 	if (ctl->hit_entries && (__u64)ctl->hit_entries * ncpu > 0xffffffffULL)
 		return -E2BIG;
@@ -452,6 +467,8 @@ int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids
 	out->flow_seed = ctl->flow_seed;
 	out->flow_mask = ctl->flow_buckets - 1;
 	out->nat = has_nat(c);
+	out->conn_mask = ctl->conn_buckets ? ctl->conn_buckets - 1 : 0;
+	out->sample = ctl->sample;
 	out->latency = ctl->flow_recs != 0;
 	out->rec_mask = ctl->flow_recs ? ctl->flow_recs - 1 : 0;
 	out->rec_interval = rec_units(c->rec_interval_ns);
@@ -460,6 +477,8 @@ int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids
 		const struct config_service *s = &c->services[i];
 
 		maps_service(&out->services[ids[i]], s, c, pools);
+		out->services[ids[i]].vip_at = out->nvips;
+		out->services[ids[i]].nvips = s->nvips;
 		out->steer |= s->pool != CONFIG_NO_POOL;
 		for (unsigned v = 0; v < s->nvips; v++) {
 			out->vips[out->nvips++] = (struct weir_vip){

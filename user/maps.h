@@ -31,6 +31,10 @@ enum map_id {
 	MAP_LATENCY,
 	MAP_BACKEND_LAT,
 	MAP_FLOW_RECS,
+	MAP_CONNS,
+	MAP_TRACK,
+	MAP_SAMPLES,
+	MAP_INVALIDATIONS,
 	MAP_COUNT
 };
 
@@ -38,7 +42,6 @@ struct maps {
 	int fd[MAP_COUNT];
 	void *at[MAP_COUNT]; /* where mapped, or NULL */
 	size_t len[MAP_COUNT];
-	int barrier[2]; /* maps_grace()'s own pair, -1: not made yet */
 	struct hotset_mem mem;
 	struct pools_mem pools;
 };
@@ -57,6 +60,8 @@ int maps_give(struct maps *m, struct bpf_object *obj);
 /* Lets m use some maps of `from` in the place of its own, which are given up. */
 int maps_share(struct maps *m, struct maps *from, const int *ids, int n);
 void maps_close(struct maps *m);
+/* Makes what a grace period needs, and capabilities, so that later ones need none. 0 or -errno. */
+int maps_prepare_grace(void);
 
 static inline struct weir_ctl *maps_ctl(struct maps *m)
 {

@@ -6,6 +6,7 @@
 #include "metrics.h"
 
 #include <errno.h>
+#include <float.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <math.h>
@@ -56,6 +57,10 @@ static struct metrics *new_list(void)
 	}
 	memcpy(ms->families, families, sizeof(families));
 	ms->n = FAMILY_COUNT;
+	/* Backends are many: theirs have half as many bounds. */
+	ms->families[FAMILY_LATENCY].halves = true;
+	for (int i = FAMILY_IFACE_RX_BYTES; i <= FAMILY_IFACE_TX_PACKETS; i++)
+		ms->families[i].foreign = true;
 	return ms;
 }
 
@@ -152,17 +157,34 @@ const char *metrics_full_name(const struct metric_family *f)
 	return name;
 }
 
+/* Most numbers are some: a large /metrics has hundreds of thousands, and printf() takes its time for each. */
+static const char *integer(__s64 value, char text[32])
+{
+	__u64 left = value < 0 ? -value : value;
+	char *at = text + 31;
+
+	*at = 0;
+	do
+		*--at = '0' + left % 10;
+	while (left /= 10);
+	if (value < 0)
+		*--at = '-';
+	return at;
+}
+
+/*
+ * Of a double that is normal, 15 digits are enough or too few for any text of at most 15 that reads back the same,
+ * and "%g" leaves out its zeroes; fewer need not be tried.
+ */
 const char *metrics_number(double value, char text[32])
 {
 	if (isnan(value))
 		return "NaN";
 	if (isinf(value))
 		return value > 0 ? "+Inf" : "-Inf";
-	if (value == rint(value) && fabs(value) < 1e17) {
-		snprintf(text, 32, "%.0f", value);
-		return strcmp(text, "-0") ? text : "0";
-	}
-	for (int digits = 1; digits <= 17; digits++) {
+	if (fabs(value) < 1e17 && value == (__s64)value)
+		return integer(value, text);
+	for (int digits = isnormal(value) ? DBL_DIG : 1; digits <= DBL_DECIMAL_DIG; digits++) {
 		snprintf(text, 32, "%.*g", digits, value);
 		if (strtod(text, NULL) == value)
 			break;
@@ -181,13 +203,28 @@ static double link_speed(const char *name) /* bytes a second; 0: not known */
 	return mbits == (__u32)SPEED_UNKNOWN ? 0 : mbits * 1e6 / 8;
 }
 
+/* Of the link, whatever Weir has of it. */
+static void collect_link(struct build *b, const struct weir_ctl_iface *ci, const char *name)
+{
+	double speed = link_speed(ci->name);
+	struct nic_traffic t;
+
+	if (speed > 0)
+		build_add(b, FAMILY_IFACE_SPEED, speed, "interface", name, NULL);
+	if (nic_traffic(ci->ifindex, &t))
+		return;
+	build_add(b, FAMILY_IFACE_RX_BYTES, t.rx_bytes, "interface", name, NULL);
+	build_add(b, FAMILY_IFACE_TX_BYTES, t.tx_bytes, "interface", name, NULL);
+	build_add(b, FAMILY_IFACE_RX_PACKETS, t.rx_packets, "interface", name, NULL);
+	build_add(b, FAMILY_IFACE_TX_PACKETS, t.tx_packets, "interface", name, NULL);
+}
+
 static void collect_iface(struct build *b, const struct weir_ctl_iface *ci, bool elsewhere)
 {
 	const char *name = build_text(b, ci->name, sizeof(ci->name));
 	bool dispatcher = ci->flags & WEIR_IF_DISPATCHER;
 	struct dp_iface_state st = {};
 	unsigned mode = ci->mode;
-	double speed;
 
 	if (!elsewhere && !dp_iface_state(b->dp, ci, &st)) {
 		mode = st.mode ?: mode;
@@ -196,9 +233,8 @@ static void collect_iface(struct build *b, const struct weir_ctl_iface *ci, bool
 	}
 	build_add(b, FAMILY_IFACE, 1, "interface", name, "mode", mode == WEIR_MODE_GENERIC ? "generic" : "native",
 		  "dispatcher", dispatcher ? "yes" : "no", NULL);
-	speed = st.present ? link_speed(ci->name) : 0;
-	if (speed > 0)
-		build_add(b, FAMILY_IFACE_SPEED, speed, "interface", name, NULL);
+	if (st.present)
+		collect_link(b, ci, name);
 }
 
 static void collect_ifaces(struct build *b)
@@ -252,6 +288,9 @@ static void collect_agent(struct build *b)
 	build_add(b, FAMILY_AGENT_SLOW, a->slow_flows, NULL);
 	build_add(b, FAMILY_AGENT_REQUESTS, a->http_requests, NULL);
 	build_add(b, FAMILY_AGENT_ERRORS, a->http_errors, NULL);
+	if (a->hot)
+		collect_fills(b, a->hot);
+	collect_bus(b);
 }
 
 /* ---- the hot set ------------------------------------------------------------------------------ */
@@ -305,6 +344,11 @@ static void collect_loaded(struct build *b)
 	collect_lease(b);
 	if (has_cache(b->ctl))
 		collect_cache(b);
+	collect_invalidations(b);
+	if (b->agent && b->agent->hot) {
+		collect_promotion(b);
+		collect_policies(b);
+	}
 	collect_traffic(b);
 }
 

@@ -3,7 +3,7 @@
  * What monitoring gets: one list of metric families, made from the maps, which writers render as Prometheus text,
  * OpenMetrics, JSON, CloudWatch EMF or StatsD. The names are an interface: docs/metrics.md has them all.
  *
- * Labels are service, backend (with pool), reason, interface, path: never flows, clients or keys. So the number of
+ * Labels are service, backend (with pool), policy, reason, interface, path: never flows, clients or keys. So the number of
  * series is bounded by the configuration.
  */
 #ifndef WEIR_METRICS_H
@@ -36,6 +36,8 @@ struct metric_family {
 	const char *name; /* "weir_packets": without _total and _info, which writers add; unique */
 	const char *help, *unit; /* unit: "seconds", "bytes", "" */
 	enum metric_type type;
+	bool halves;  /* a histogram's: text has two bounds an octave, not one */
+	bool foreign; /* a counter's: of the kernel's, and not since load */
 	struct metric_sample *samples;
 	unsigned n, room;
 };
@@ -56,6 +58,7 @@ struct metrics_agent {
 	__u64 checks_ok, checks_failed, reloads, reload_failures;
 	__u64 slow_flows;	 /* flows above the threshold, logged or not */
 	__u64 http_requests, http_errors;
+	const struct agent_hot *hot;  /* NULL: it has not begun */
 	const struct flows_swept *flows; /* what its last whole sweep found; NULL: the table is counted now */
 };
 
@@ -91,12 +94,15 @@ int metrics_statsd(FILE *f, const struct metrics *ms, const struct metrics *befo
 
 /* ---- differences, for writers ---------------------------------------------------------------- */
 
-/* `before`, or NULL when it is of another load, whose counters are others. */
-const struct metrics *metrics_before(const struct metrics *ms, const struct metrics *before);
-/* What f's sample has more than the same one in `before` (NULL: all of it); if less, it has begun anew. */
-double metrics_added(const struct metrics *before, const struct metric_family *f, unsigned place);
-void metrics_added_hist(const struct metrics *before, const struct metric_family *f, unsigned place,
-			struct weir_histogram *out);
+/*
+ * What the sample of ms' family f has more than the same one in `before`; if less, it has begun anew. All of it
+ * when `before` is NULL or of another load, whose counters are others. Of a foreign counter that was not there
+ * before: nothing, as most of it is older.
+ */
+double metrics_added(const struct metrics *ms, const struct metrics *before, const struct metric_family *f,
+		     unsigned place);
+void metrics_added_hist(const struct metrics *ms, const struct metrics *before, const struct metric_family *f,
+			unsigned place, struct weir_histogram *out);
 
 /* The quantiles that writers give: "p50", 0.5 .. */
 struct metrics_quantile {
@@ -115,11 +121,23 @@ extern const struct metrics_quantile metrics_quantiles[METRICS_QUANTILES];
  *   weir_interface_info{i,mode,dispatcher}       info; mode native|generic, dispatcher yes|no
  *   weir_interface_attached{i}                   1: our program is there; absent: cannot be told
  *   weir_interface_speed_bytes{i}                of the link, bytes a second; absent when unknown
+ *   weir_interface_receive_bytes_total{i}, weir_interface_transmit_bytes_total{i}, .._packets_total{i}
+ *                                                of the driver: since the interface was made, not since load
  *   weir_packets_total{s,reason}, weir_bytes_total{s,reason}    all reasons that were ever counted; s="" of none
  *   weir_cache_hits_total{s}, weir_cache_misses_total{s}
  *   weir_cache_entries, weir_cache_capacity_entries, weir_cache_memory_bytes, weir_cache_memory_used_bytes
  *   weir_lease_age_seconds, weir_lease_remaining_seconds (absent: never ends), weir_lease_valid
  *   weir_agent_up, weir_agent_last_seen_seconds
+ *   weir_fills_total{why,result}, weir_fills_waiting, weir_fill_value_bytes_total, weir_fill_swept_total
+ *                                                with an agent
+ *   weir_miss_samples_total{result}, weir_promotions_total{s}, weir_demotions_total{s,reason},
+ *   weir_promotion_refusals_total{s,reason}, weir_promoted_keys{s}, weir_sketch_samples_total{s}, weir_sketch_keys{s},
+ *   weir_sketch_least{s}, weir_sketch_bytes{s}    with an agent, and of services with `promote` only
+ *   weir_policy_runs_total{policy,result} (ok, failed), weir_policy_keys_total{policy,result},
+ *   weir_policy_last_run_timestamp_seconds{policy}, weir_policy_last_run_seconds{policy}    with an agent
+ *   weir_invalidations_total{source,level,reason}
+ *   weir_bus_up, weir_bus_lag_seconds, weir_bus_entries_total{kind}, weir_bus_replays_total,
+ *   weir_bus_resets_total, weir_bus_connections_total{result}     with an agent and a bus
  *   weir_flows{state}, weir_flows_capacity       the table; free places are no state
  *   weir_flow_drift_connections_total            corrected by recounts
  *   weir_config_drift                            backends, pools and services changed by hand

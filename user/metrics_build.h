@@ -18,6 +18,14 @@
 	X(IFACE_ATTACHED, "weir_interface_attached", GAUGE, "", \
 	  "Whether the program is on the interface: 1 or 0.") \
 	X(IFACE_SPEED, "weir_interface_speed_bytes", GAUGE, "bytes", "Speed of the link, bytes a second.") \
+	X(IFACE_RX_BYTES, "weir_interface_receive_bytes", COUNTER, "bytes", \
+	  "Bytes that the interface received, as its driver counts.") \
+	X(IFACE_TX_BYTES, "weir_interface_transmit_bytes", COUNTER, "bytes", \
+	  "Bytes that the interface sent, as its driver counts.") \
+	X(IFACE_RX_PACKETS, "weir_interface_receive_packets", COUNTER, "", \
+	  "Packets that the interface received, as its driver counts.") \
+	X(IFACE_TX_PACKETS, "weir_interface_transmit_packets", COUNTER, "", \
+	  "Packets that the interface sent, as its driver counts.") \
 	X(LEASE_VALID, "weir_lease_valid", GAUGE, "", "Whether lookups may be answered: 1 or 0.") \
 	X(LEASE_AGE, "weir_lease_age_seconds", GAUGE, "seconds", "Time since the agent last extended the lease.") \
 	X(LEASE_LEFT, "weir_lease_remaining_seconds", GAUGE, "seconds", "Time until the lease ends.") \
@@ -38,6 +46,37 @@
 	X(CACHE_CAPACITY, "weir_cache_capacity_entries", GAUGE, "", "Keys that the hot set has room for.") \
 	X(CACHE_MEMORY, "weir_cache_memory_bytes", GAUGE, "bytes", "Memory for the slots of the hot set.") \
 	X(CACHE_USED, "weir_cache_memory_used_bytes", GAUGE, "bytes", "Memory in the slots of keys.") \
+	X(FILLS, "weir_fills", COUNTER, "", "Keys that the agent fetched for the hot set, by who asked and what became of it.") \
+	X(FILLS_WAITING, "weir_fills_waiting", GAUGE, "", "Keys that wait to be fetched, or to be published.") \
+	X(FILL_BYTES, "weir_fill_value_bytes", COUNTER, "bytes", "Bytes of values that the agent fetched.") \
+	X(FILL_SWEPT, "weir_fill_swept", COUNTER, "", "Keys that the agent took out: dead for a minute, and not hot.") \
+	X(MISS_SAMPLES, "weir_miss_samples", COUNTER, "", "Sampled misses that the agent read, or came too late for.") \
+	X(PROMOTED, "weir_promotions", COUNTER, "", "Keys that promotion brought into the hot set.") \
+	X(DEMOTED, "weir_demotions", COUNTER, "", "Keys that promotion took out again, by reason.") \
+	X(REFUSED, "weir_promotion_refusals", COUNTER, "", \
+	  "Keys that stayed out though they were asked for enough, by reason; denied ones by samples.") \
+	X(PROMOTED_KEYS, "weir_promoted_keys", GAUGE, "", "Keys that promotion holds.") \
+	X(SKETCH_SAMPLES, "weir_sketch_samples", COUNTER, "", "Sampled misses that were counted by key.") \
+	X(SKETCH_KEYS, "weir_sketch_keys", GAUGE, "", "Keys whose misses are counted.") \
+	X(SKETCH_LEAST, "weir_sketch_least", GAUGE, "", \
+	  "The least counter of samples: a key that is not counted may have had as many; 0 while there is room.") \
+	X(SKETCH_BYTES, "weir_sketch_bytes", GAUGE, "bytes", "Memory of these counters.") \
+	X(POLICY_RUNS, "weir_policy_runs", COUNTER, "", "Runs of a warming policy, by result.") \
+	X(POLICY_KEYS, "weir_policy_keys", COUNTER, "", "Keys of a warming policy's runs, by what became of them.") \
+	X(POLICY_LAST, "weir_policy_last_run_timestamp_seconds", GAUGE, "seconds", \
+	  "When the last run of a warming policy began.") \
+	X(POLICY_TOOK, "weir_policy_last_run_seconds", GAUGE, "seconds", \
+	  "How long the last run of a warming policy took.") \
+	X(INVALIDATIONS, "weir_invalidations", COUNTER, "", \
+	  "Invalidations from the origin's side, by the way they came, by level and by reason.") \
+	X(BUS_UP, "weir_bus_up", GAUGE, "", "Whether the bus is connected: 1 or 0.") \
+	X(BUS_LAG, "weir_bus_lag_seconds", GAUGE, "seconds", \
+	  "Time since a moment up to which all entries of the bus have been applied.") \
+	X(BUS_ENTRIES, "weir_bus_entries", COUNTER, "", "Entries of the bus, by what they hold.") \
+	X(BUS_REPLAYS, "weir_bus_replays", COUNTER, "", "Times that missed entries of the bus were made up for.") \
+	X(BUS_RESETS, "weir_bus_resets", COUNTER, "", \
+	  "Times that entries of the bus were lost, so that all services were fenced.") \
+	X(BUS_CONNECTS, "weir_bus_connections", COUNTER, "", "Connections to the bus, by result.") \
 	X(FLOWS, "weir_flows", GAUGE, "", "Flows in the flow table, by state.") \
 	X(FLOWS_CAPACITY, "weir_flows_capacity", GAUGE, "", "Flows that the flow table has places for.") \
 	X(FLOW_DRIFT, "weir_flow_drift_connections", COUNTER, "", \
@@ -85,6 +124,16 @@ void build_add(struct build *b, enum family_id id, double value, ...) __attribut
 void build_add_hist(struct build *b, enum family_id id, const struct weir_histogram *h, ...)
 	__attribute__((sentinel));
 
+struct agent_hot;
+/* metrics_fill.c. */
+void collect_fills(struct build *b, const struct agent_hot *hot);
+/* metrics_promote.c; of an agent that is at work. */
+void collect_promotion(struct build *b);
+/* metrics_policy.c; as well. */
+void collect_policies(struct build *b);
+/* metrics_invalidate.c; the bus's of an agent only. */
+void collect_invalidations(struct build *b);
+void collect_bus(struct build *b);
 /* Packets, hits, backends, flows, latencies: metrics_traffic.c. */
 void collect_traffic(struct build *b);
 

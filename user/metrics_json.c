@@ -126,7 +126,7 @@ int metrics_json(FILE *f, const struct metrics *ms)
  */
 struct emf {
 	FILE *f;
-	const struct metrics *before;
+	const struct metrics *ms, *before;
 	const char *name_space;
 	__u64 now_ms;
 	char host[256];
@@ -231,12 +231,12 @@ static void emf_sample(struct emf *e, const struct metric_family *m, unsigned pl
 	double value = s->value;
 
 	if (m->type == METRIC_HISTOGRAM) {
-		metrics_added_hist(e->before, m, place, &h);
+		metrics_added_hist(e->ms, e->before, m, place, &h);
 		emf_histogram(e, s, m->name, &h);
 		return;
 	}
 	if (m->type == METRIC_COUNTER)
-		value = metrics_added(e->before, m, place);
+		value = metrics_added(e->ms, e->before, m, place);
 	emf_add(e, s, metrics_full_name(m), unit, value);
 }
 
@@ -264,7 +264,8 @@ int metrics_emf(FILE *f, const struct metrics *ms, const struct metrics *before,
 		__u64 now_ms)
 {
 	struct emf e = {.f = f,
-			.before = metrics_before(ms, before),
+			.ms = ms,
+			.before = before,
 			.name_space = name_space,
 			.now_ms = now_ms,
 			.open = json_object()};

@@ -25,11 +25,6 @@ static double loaded_at(const struct metrics *ms)
 	return f && f->n ? f->samples[0].value : -1;
 }
 
-const struct metrics *metrics_before(const struct metrics *ms, const struct metrics *before)
-{
-	return before && loaded_at(before) == loaded_at(ms) ? before : NULL;
-}
-
 static bool same_labels(const struct metric_sample *a, const struct metric_sample *b)
 {
 	if (a->nlabels != b->nlabels)
@@ -42,11 +37,14 @@ static bool same_labels(const struct metric_sample *a, const struct metric_sampl
 }
 
 /* The same sample in the list before: nearly always in the same place. NULL: there was none. */
-static const struct metric_sample *sample_before(const struct metrics *before, const struct metric_family *f,
-						 unsigned place)
+static const struct metric_sample *sample_before(const struct metrics *ms, const struct metrics *before,
+						 const struct metric_family *f, unsigned place)
 {
-	const struct metric_family *then = before ? family_of(before, f->name) : NULL;
+	const struct metric_family *then;
 
+	if (!before || (!f->foreign && loaded_at(before) != loaded_at(ms)))
+		return NULL;
+	then = family_of(before, f->name);
 	for (unsigned i = 0; then && i < then->n; i++) {
 		const struct metric_sample *s = &then->samples[(place + i) % then->n];
 
@@ -56,18 +54,21 @@ static const struct metric_sample *sample_before(const struct metrics *before, c
 	return NULL;
 }
 
-double metrics_added(const struct metrics *before, const struct metric_family *f, unsigned place)
+double metrics_added(const struct metrics *ms, const struct metrics *before, const struct metric_family *f,
+		     unsigned place)
 {
-	const struct metric_sample *then = sample_before(before, f, place);
+	const struct metric_sample *then = sample_before(ms, before, f, place);
 	double now = f->samples[place].value;
 
-	return then && then->value <= now ? now - then->value : now;
+	if (!then)
+		return f->foreign && before ? 0 : now;
+	return then->value <= now ? now - then->value : now;
 }
 
-void metrics_added_hist(const struct metrics *before, const struct metric_family *f, unsigned place,
-			struct weir_histogram *out)
+void metrics_added_hist(const struct metrics *ms, const struct metrics *before, const struct metric_family *f,
+			unsigned place, struct weir_histogram *out)
 {
-	const struct metric_sample *then = sample_before(before, f, place);
+	const struct metric_sample *then = sample_before(ms, before, f, place);
 
 	*out = *f->samples[place].hist;
 	if (then)

@@ -13,7 +13,7 @@
 
 struct statsd {
 	FILE *f;
-	const struct metrics *before;
+	const struct metrics *ms, *before;
 	const char *prefix;
 	unsigned mtu, used; /* of the datagram */
 	int err;
@@ -101,11 +101,11 @@ static void put_sample(struct statsd *d, const struct metric_family *m, unsigned
 	put_name(d, m, &m->samples[place], name);
 	switch (m->type) {
 	case METRIC_HISTOGRAM:
-		metrics_added_hist(d->before, m, place, &h);
+		metrics_added_hist(d->ms, d->before, m, place, &h);
 		put_histogram(d, name, &h);
 		break;
 	case METRIC_COUNTER:
-		added = metrics_added(d->before, m, place);
+		added = metrics_added(d->ms, d->before, m, place);
 		if (added > 0)
 			put_line(d, name, "", added, 'c');
 		break;
@@ -120,7 +120,7 @@ static void put_sample(struct statsd *d, const struct metric_family *m, unsigned
 int metrics_statsd(FILE *f, const struct metrics *ms, const struct metrics *before, const char *prefix,
 		   unsigned mtu)
 {
-	struct statsd d = {.f = f, .before = metrics_before(ms, before), .prefix = prefix, .mtu = mtu};
+	struct statsd d = {.f = f, .ms = ms, .before = before, .prefix = prefix, .mtu = mtu};
 
 	errno = 0;
 	for (unsigned i = 0; i < ms->n; i++) {

@@ -54,6 +54,12 @@ static int put_one(const struct pools_mem *m, unsigned backend, const struct wei
 	return 0;
 }
 
+/* Of several addresses of a service that are one key of a backend's, the first stands for all: see bpf/nat.bpf.h. */
+static bool same_key(const struct weir_backend *b, const struct weir_vip *x, const struct weir_vip *y)
+{
+	return x->svc == y->svc && x->family == y->family && (b->port || x->port == y->port);
+}
+
 /* ---- of a configuration ----------------------------------------------------------------------- */
 
 static int number_of(const struct pools_mem *m, const char *service)
@@ -77,6 +83,20 @@ static bool goes_to(const struct pools_mem *m, const struct config *c, const str
 	return false;
 }
 
+/* An earlier address of the service has the entry. */
+static bool stood_for(const struct weir_backend *b, const struct config_service *s, unsigned v)
+{
+	const struct weir_vip vip = vip_of(&s->vips[v], 0);
+
+	for (unsigned k = 0; k < v; k++) {
+		const struct weir_vip first = vip_of(&s->vips[k], 0);
+
+		if (same_key(b, &first, &vip))
+			return true;
+	}
+	return false;
+}
+
 static int put_service(const struct pools_mem *m, const struct config *c, const struct config_service *s,
 		       bool new_only)
 {
@@ -87,8 +107,10 @@ static int put_service(const struct pools_mem *m, const struct config *c, const 
 			continue;
 		for (unsigned v = 0; v < s->nvips; v++) {
 			struct weir_vip vip = vip_of(&s->vips[v], svc);
-			int err = put_one(m, b, &vip, s->flags, new_only ? BPF_NOEXIST : BPF_ANY);
+			int err = 0;
 
+			if (!stood_for(&m->backends[b], s, v))
+				err = put_one(m, b, &vip, s->flags, new_only ? BPF_NOEXIST : BPF_ANY);
 			if (err && !(new_only && err == -EEXIST))
 				return err;
 		}
@@ -199,6 +221,15 @@ static bool serves(const struct weir_service *s, unsigned pool)
 	       (pool >= s->migrate_pool && pool < s->migrate_pool + shards) || pool == s->fallback;
 }
 
+static bool stood_for_as_running(const struct weir_backend *b, const struct weir_config *cfg, __u32 v)
+{
+	for (__u32 k = 0; k < v; k++) {
+		if (same_key(b, &cfg->vips[k], &cfg->vips[v]))
+			return true;
+	}
+	return false;
+}
+
 static int add_as_running(const struct pools_mem *m, const struct weir_config *cfg, unsigned pool, unsigned backend)
 {
 	bool served = false, family = false;
@@ -212,7 +243,8 @@ static int add_as_running(const struct pools_mem *m, const struct weir_config *c
 			continue;
 		served = true;
 		family |= vip->family == m->backends[backend].family;
-		err = put_one(m, backend, vip, s->flags, BPF_NOEXIST);
+		if (!stood_for_as_running(&m->backends[backend], cfg, i))
+			err = put_one(m, backend, vip, s->flags, BPF_NOEXIST);
 	}
 	if (err)
 		return err;

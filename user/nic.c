@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if_arp.h>
 #include <stdio.h>
@@ -112,6 +113,53 @@ bool nic_send_crashes(const char *name)
 	struct nic_queues q;
 
 	return !nic_queues(name, &q) && nic_queues_crash(&q);
+}
+
+/* RTM_GETSTATS: 64 bits, which not each other way has, and nothing else of the link. */
+static int converse(int fd, __u32 ifindex, struct rtnl_link_stats64 *stats)
+{
+	struct {
+		struct nlmsghdr n;
+		struct if_stats_msg about;
+	} ask = {
+		.n = { .nlmsg_len = sizeof(ask), .nlmsg_type = RTM_GETSTATS, .nlmsg_flags = NLM_F_REQUEST },
+		.about = { .ifindex = ifindex, .filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64) },
+	};
+	union {
+		struct nlmsghdr n;
+		char bytes[4096];
+	} r;
+	ssize_t len = send(fd, &ask, sizeof(ask), 0) < 0 ? -1 : recv(fd, &r, sizeof(r), 0);
+	struct rtattr *a = (void *)((char *)NLMSG_DATA(&r.n) + NLMSG_ALIGN(sizeof(struct if_stats_msg)));
+	int left;
+
+	if (len < 0)
+		return -errno;
+	if (!NLMSG_OK(&r.n, len))
+		return -EPROTO;
+	if (r.n.nlmsg_type == NLMSG_ERROR)
+		return ((struct nlmsgerr *)NLMSG_DATA(&r.n))->error ?: -EPROTO;
+	left = NLMSG_PAYLOAD(&r.n, sizeof(struct if_stats_msg));
+	if (!RTA_OK(a, left) || a->rta_type != IFLA_STATS_LINK_64)
+		return -EPROTO;
+	/* An older kernel's is shorter, a newer one's longer. */
+	memset(stats, 0, sizeof(*stats));
+	memcpy(stats, RTA_DATA(a), RTA_PAYLOAD(a) < sizeof(*stats) ? RTA_PAYLOAD(a) : sizeof(*stats));
+	return 0;
+}
+
+int nic_traffic(__u32 ifindex, struct nic_traffic *t)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), err;
+	struct rtnl_link_stats64 s;
+
+	if (fd < 0)
+		return -errno;
+	err = converse(fd, ifindex, &s);
+	if (!err)
+		*t = (struct nic_traffic){ s.rx_packets, s.tx_packets, s.rx_bytes, s.tx_bytes };
+	close(fd);
+	return err;
 }
 
 bool nic_forwards(const char *name, int family)

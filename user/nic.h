@@ -48,6 +48,13 @@ bool nic_queues_crash(const struct nic_queues *q);
 /* The same of a NIC by name; false for other drivers. */
 bool nic_send_crashes(const char *name);
 
+struct nic_traffic {
+	__u64 rx_packets, tx_packets, rx_bytes, tx_bytes;
+};
+
+/* What went through the interface since it was made, as its driver counts. 0 or -errno. */
+int nic_traffic(__u32 ifindex, struct nic_traffic *t);
+
 /*
  * Whether the interface forwards packets of the family (4, 6): the kernel tells programs next hops only then
  * (bpf_fib_lookup()). Also true where it cannot be read.

@@ -154,6 +154,11 @@ void out_restore(struct out_capture *c)
 	capture = NULL;
 }
 
+FILE *out_file(void)
+{
+	return capture ? capture->to : stdout;
+}
+
 static void print_error(void)
 {
 	/* A name in the sentence may be no UTF-8, which no document can hold. */

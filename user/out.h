@@ -48,6 +48,8 @@ struct out_capture {
 };
 void out_capture(struct out_capture *c, FILE *to);
 void out_restore(struct out_capture *c);
+/* Where documents go: for lines that are none. */
+FILE *out_file(void);
 /* Ends all output. The status to exit with: a standard output that could not be written is a failure. */
 int out_finish(int status);
 

@@ -72,8 +72,9 @@ static void put_head(const struct edit *ed)
 			putc('\n', ed->f);
 		}
 	}
-	fprintf(ed->f, "cache: {capacity: %u, memory: %llu, hit_counters: %s}\n", ctl->entries,
-		(__u64)ctl->slabs * WEIR_SLAB_LINES * WEIR_LINE, ctl->hit_entries ? "true" : "false");
+	fprintf(ed->f, "cache: {capacity: %u, memory: %llu, hit_counters: %s, connections: %u, sample: %u}\n", ctl->entries,
+		(__u64)ctl->slabs * WEIR_SLAB_LINES * WEIR_LINE, ctl->hit_entries ? "true" : "false",
+		ctl->conn_buckets * WEIR_CONN_WAYS, ctl->sample);
 }
 
 static void put_backend(const struct edit *ed, unsigned backend)
@@ -342,6 +343,8 @@ static void adapt(const struct edit *ed, struct config *c)
 	}
 	c->flow_buckets = ed->s.ctl->flow_buckets;
 	c->flow_recs = ed->s.ctl->flow_recs;
+	c->conns = ed->s.ctl->conn_buckets * WEIR_CONN_WAYS;
+	c->sample = ed->s.ctl->sample;
 	c->rec_interval_ns = (__u64)ed->s.ctl->rec_interval << WEIR_REC_TIME;
 	c->rec_timeout_ns = (__u64)ed->s.ctl->rec_timeout << WEIR_REC_TIME;
 }

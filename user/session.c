@@ -118,10 +118,10 @@ json_t *json_usage(const struct hotset_usage *u)
 
 json_t *json_memory(const struct config_memory *m)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "index", (json_int_t)m->index, "slots",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "index", (json_int_t)m->index, "slots",
 			 (json_int_t)m->slabs, "hit_counters", (json_int_t)m->hits, "fences",
 			 (json_int_t)m->fences, "flows", (json_int_t)m->flows, "latency",
-			 (json_int_t)m->latency, "other", (json_int_t)m->other, "total",
+			 (json_int_t)m->latency, "connections", (json_int_t)m->conns, "other", (json_int_t)m->other, "total",
 			 (json_int_t)m->total);
 }
 

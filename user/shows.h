@@ -9,6 +9,8 @@
 #include "filter.h"
 #include "session.h"
 
+/* Of a file, whatever is loaded; without the commands of checks. */
+int show_check(const char *path);
 /* NULL: all, everywhere. */
 int show_status(const struct session *s);
 /* Nothing could be opened (err: dp_open()'s): that is an answer, too, unless it was not permitted. */

@@ -322,9 +322,7 @@ static struct ask *queue_take(struct queue *q)
 
 static bool fence_moved(const struct warm *w, const struct ask *a)
 {
-	struct hot_fence now = hotset_fence(w->h, w->o->svc, a->key, a->key_len);
-
-	return now.key != a->fence.key || now.svc != a->fence.svc;
+	return hotset_fence_moved(w->h, w->o->svc, a->key, a->key_len, &a->fence);
 }
 
 static int put_fetched(struct warm *w, struct ask *a, const struct origin_reply *r)

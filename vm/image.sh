@@ -6,7 +6,7 @@
 #	root       files of Debian packages (guest/packages.txt), and guest/init; of no kernel
 #	modules    of one kernel (guest/modules.txt)
 #	project    what is built, and what tests read
-#	payload    what a run brings: COMMAND, and files for it
+#	payload    what a run brings: COMMAND, and files for it; what it asks for with --with
 #
 # The first two are kept in VM_CACHE, the third in the build, and built again when what they are made of has
 # changed.
@@ -210,6 +210,13 @@ build_project()
 
 ### The payload
 
+# Of --with NAME. They are few, and most guests do without: no part of the root, which each boot unpacks.
+copy_with() # NAME
+{
+	grep -v '^#' "$VM_DIR/guest/with-$1.txt" | sed 's,^/,,' | tar -C / -cf - -T - | tar -C "$work/payload" -xf - ||
+		vm_die "files of vm/guest/with-$1.txt are missing here (scripts/deps --vm installs their packages)"
+}
+
 build_payload()
 {
 	local word to
@@ -219,6 +226,9 @@ build_payload()
 		to=$work/payload/${to#:}
 		[[ $word == *:* ]] || to+=$(basename "$word")
 		mkdir -p "$(dirname "$to")" && cp -rL "${word%%:*}" "$to" || vm_die "cannot copy ${word%%:*}"
+	done
+	for word in ${withs[@]+"${withs[@]}"}; do
+		copy_with "$word"
 	done
 	copy_libraries "$work/payload"
 	printf 'export WEIR_BUILD=/weir/build WEIR=/weir/build/weir\n' >"$work/payload/vm/env"

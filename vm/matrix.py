@@ -28,7 +28,7 @@ Test = namedtuple("Test", "name programs sources options kernels")
 # the longest go first, and ends meet. The results have them as cpu_seconds.
 WEIGHTS = {"demo": 999, "net/test_steer": 420, "bpf": 320, "net/test_nat": 225, "net/test_health": 225,
            "net/test_backends": 165, "net/test_tunnel": 145, "guest/test_dispatcher": 130, "net/test_reload": 125,
-           "net/test_cache": 115, "net/test_probe": 110, "net/test_crash": 105, "net/test_agent": 90}
+           "net/test_cache": 115, "net/test_probe": 110, "net/test_clock": 110, "net/test_crash": 105, "net/test_agent": 90, "guest/test_systemd": 100}
 OTHERS_WEIGHT = 50
 # Tests share a guest up to this weight in all. With more, fewer guests would have to boot, but one that begins
 # last would end long after the others.
@@ -84,10 +84,14 @@ def weight(tests):
     return sum(WEIGHTS.get(t.name, OTHERS_WEIGHT) for t in tests)
 
 
-def runs_on(test, kernel):
+def matches(test, kernel):
+    return any(fnmatch.fnmatch(kernel.name, glob) for glob in test.kernels)
+
+
+def runs_on(test, kernel, everywhere=False):
     """Those of the generic flavour are there for drivers; the rest would only be run twice."""
-    if test.kernels:
-        return any(fnmatch.fnmatch(kernel.name, glob) for glob in test.kernels)
+    if test.kernels and not (everywhere and any(matches(test, k) for k in kernels() if k.flavour != "generic")):
+        return matches(test, kernel)
     return kernel.flavour != "generic"
 
 

@@ -16,6 +16,7 @@
 #                               and KEY queues (1), model (virtio; e1000e, vmxnet3...: of qemu), mac, or
 #                               one of qemu's for that model: host_mtu, mrg_rxbuf...
 #   --put SOURCE[:PATH]         a file or directory to take along (/PATH; else by its name in /)
+#   --with NAME                 what guest/with-NAME.txt lists of this host, too: systemd
 #   --env NAME=VALUE            for the command
 #   --out DIRECTORY             console.log, output.log, result and files/ (what the guest leaves in
 #                               /out) go there; else to a new directory under build/vm
@@ -80,14 +81,14 @@ usage_die()
 parse_words()
 {
 	kernel='' out='' timeout='' cpus=2 memory=1024 name=vm append='' shell=0 serve='' quiet=''
-	nics=() puts=() envs=() command=()
+	nics=() puts=() withs=() envs=() command=()
 	while [ $# -gt 0 ]; do
 		case $1 in
 		-h | --help) sed -n '/^# Boots/,/^set /{/^set /d;s/^# \?//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
 		--shell) shell=1; shift ;;
 		--quiet) quiet=1; shift ;;
 		--) shift; command=("$@"); break ;;
-		--nic | --put | --env | --out | --timeout | --cpus | --memory | --name | --append | --serve)
+		--nic | --put | --with | --env | --out | --timeout | --cpus | --memory | --name | --append | --serve)
 			[ $# -gt 1 ] || usage_die "$1 needs a value"
 			option "$1" "$2"
 			shift 2
@@ -108,6 +109,7 @@ option() # OPTION VALUE
 	case $1 in
 	--nic) nics+=("$2") ;;
 	--put) puts+=("$2") ;;
+	--with) withs+=("$2") ;;
 	--env) envs+=("$2") ;;
 	*) printf -v "${1#--}" %s "$2" ;;
 	esac
@@ -127,6 +129,9 @@ check_words()
 	done
 	for word in ${puts[@]+"${puts[@]}"}; do
 		[ -e "${word%%:*}" ] || usage_die "--put ${word%%:*}: not there"
+	done
+	for word in ${withs[@]+"${withs[@]}"}; do
+		[ -f "$VM_DIR/guest/with-$word.txt" ] || usage_die "--with $word: there is no $VM_DIR/guest/with-$word.txt"
 	done
 	[[ ${VM_ACCEL:-auto} =~ ^(auto|kvm|tcg)$ ]] || usage_die "VM_ACCEL=$VM_ACCEL: not auto, kvm or tcg"
 	[ $shell = 1 ] || [ -n "$serve" ] || [ ${#command[@]} -gt 0 ] || usage_die "no command: -- COMMAND"

@@ -12,7 +12,7 @@
 #include "limits.h"
 
 #define WEIR_MAGIC	 0x5745495245444745ULL /* "WEIREDGE" */
-#define WEIR_ABI_VERSION 3
+#define WEIR_ABI_VERSION 4
 
 /* ---- the programs' constant configuration (.rodata), fixed at load ------------------------ */
 
@@ -63,7 +63,9 @@ struct weir_service {
 	__u8 fallback;	   /* the pool for requests of a sharded service that name no single key */
 	__u8 quic_at;	   /* offset of the server id in connection ids, */
 	__u8 quic_len;	   /* and its length, 1 to 4 bytes; 0: not routed by connection id */
-	__u8 pad[5];
+	__u8 vip_at;	   /* its addresses: vips[vip_at] and those behind it, */
+	__u8 nvips;	   /* so many */
+	__u8 pad[3];
 	struct weir_net clients4[WEIR_CLIENTS_MAX];
 	struct weir_net clients6[WEIR_CLIENTS_MAX];
 };
@@ -77,7 +79,7 @@ struct weir_config {
 	__u32 entries;		/* hit counters per CPU; 0: no counters */
 	__u32 mtu;		/* of the interface */
 	__u32 nvips;
-	__u32 pad;
+	__u32 conn_mask;	/* buckets in conns - 1 */
 	__u64 flow_seed;
 	__u32 flow_mask;	/* buckets in flows - 1 */
 	__u32 steer;		/* 1: some service has a pool */
@@ -87,7 +89,7 @@ struct weir_config {
 	__u32 rec_mask;		/* flow_recs - 1 */
 	__u32 rec_interval;	/* between two samples of a flow, in WEIR_REC_TIME */
 	__u32 rec_timeout;	/* a request without reply is lost after that, in WEIR_REC_TIME */
-	__u32 pad2;
+	__u32 sample;		/* of so many misses one is sampled, on average; 0: none */
 	__u8 vip_index[WEIR_VIP_INDEX]; /* 0: none, else number of the vip + 1 */
 	struct weir_vip vips[WEIR_VIPS_MAX];
 	struct weir_service services[WEIR_SERVICES_MAX];
@@ -112,6 +114,7 @@ _Static_assert(sizeof(struct weir_bucket) == WEIR_LINE, "weir_bucket");
 #define WEIR_SLOT_CAS	   (1 << 0) /* cas is the origin's */
 #define WEIR_SLOT_KEY_B64  (1 << 1) /* the origin holds the key as binary: `k` is returned in base64 */
 #define WEIR_SLOT_IMMORTAL (1 << 2) /* the item never expires at the origin: t is -1 */
+#define WEIR_SLOT_PROMOTED (1 << 3) /* promotion brought it, and may evict it; of no meaning to programs */
 
 #define WEIR_NEVER (~0ULL)
 
@@ -164,7 +167,7 @@ struct weir_svc_fence {
 	__u64 count;
 	__u64 last_ns;
 	__u64 flush_at_ns; /* a delayed flush_all strikes at about this time; 0: none; WEIR_NEVER: unknown */
-	__u64 pad;
+	__u64 fills;	   /* raised by the control plane: values that are being fetched are not to be published */
 };
 _Static_assert(sizeof(struct weir_svc_fence) == 32, "weir_svc_fence");
 
@@ -241,13 +244,17 @@ struct weir_ctl {
 	__u32 services_gone;	 /* how many commands took out, though the configuration has them */
 	__u32 rec_interval;	 /* as in struct weir_config, */
 	__u32 rec_timeout;	 /* the same */
+	__u32 conn_buckets;	 /* in conns; 0: TCP to cached services is not followed */
 	__u32 pad;
 	__u64 agent_ns;		 /* CLOCK_MONOTONIC: the agent was last seen; 0: never */
 	__u64 drift;		 /* connections that recounts corrected, of all backends */
+	__u64 writers;		 /* raised by whoever opens the hot set for writing: what others know of it is old then */
+	__u32 sample;		 /* as in struct weir_config */
+	__u32 sample_ring;	 /* places in a CPU's ring of samples; 0: none */
 	char config[256];	 /* path of the configuration file, from the root */
 	struct weir_ctl_iface ifaces[WEIR_IFACES_MAX];
 	struct weir_ctl_svc services[WEIR_SERVICES_MAX];
 };
-_Static_assert(sizeof(struct weir_ctl) == 424 + 48 * WEIR_IFACES_MAX + 144 * WEIR_SERVICES_MAX, "weir_ctl");
+_Static_assert(sizeof(struct weir_ctl) == 448 + 48 * WEIR_IFACES_MAX + 144 * WEIR_SERVICES_MAX, "weir_ctl");
 
 #endif

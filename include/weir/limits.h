@@ -25,7 +25,7 @@
 #define WEIR_POOL_BACKENDS	64	/* in one place of a pool */
 #define WEIR_BACKENDS_MAX	(WEIR_POOLS_MAX * WEIR_POOL_BACKENDS)
 #define WEIR_POOL_NONE		0xff
-#define WEIR_FLOW_STATES	9	/* WEIR_FLOW_*, and 0: free */
+#define WEIR_FLOW_STATES	10	/* WEIR_FLOW_*, and 0: free */
 #define WEIR_FLOWS_MIN		(1 << 10)
 #define WEIR_FLOWS_MAX		(1 << 24)
 #define WEIR_RECS_MAX		(1 << 22)	/* flows whose latency is measured */
@@ -41,5 +41,15 @@
 #define WEIR_ENTRIES_MAX	(1 << 26)
 #define WEIR_FENCE_STRIPES	(1 << 18)
 #define WEIR_PENDING		(1 << 13)
+
+/* TCP to cached services: see conn.h. */
+#define WEIR_CONNS_MIN		(1 << 8)
+#define WEIR_CONNS_MAX		(1 << 20)
+#define WEIR_CONN_WAYS		4	/* connections in a bucket */
+#define WEIR_CONN_LINE		320	/* of a command that is not yet whole, bytes */
+#define WEIR_CONN_PEND		16	/* stripes that wait for replies */
+
+/* Sampled misses: see sample.h. */
+#define WEIR_SAMPLES		(1 << 12) /* places in a CPU's ring */
 
 #endif

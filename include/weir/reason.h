@@ -16,7 +16,7 @@
 	X(MALFORMED, "malformed", PASS, NONE, "a header contradicts itself or the frame")                \
 	X(FRAGMENT, "fragment", PASS, WRITE, "an IP fragment to a service; fences the service")          \
 	X(OPTIONS, "options", PASS, READ, "a read with IP options or IPv6 extension headers")            \
-	X(TCP, "tcp", PASS, NONE, "TCP to a service; passes untouched and unseen")                       \
+	X(TCP, "tcp", PASS, NONE, "TCP to a service; passes untouched")                                 \
 	X(STRANGER_PASS, "stranger_pass", PASS, REFUSED, "not in clients: passed to the origin")         \
 	X(STRANGER_DROP, "stranger_drop", DROP, REFUSED, "not in clients: dropped")                      \
 	X(BAD_SOURCE, "bad_source", PASS, REFUSED, "a source that must never be answered")               \
@@ -54,7 +54,11 @@
 	X(TTL, "ttl", TX, NONE, "answered: TTL or hop limit used up")                                    \
 	X(TOO_BIG, "too_big", TX, NONE, "answered: the way to the backend has a smaller MTU")            \
 	X(ICMP_LIMIT, "icmp_limit", DROP, NONE, "not answered: too many ICMP errors or resets")          \
-	X(FRAGMENT_DROP, "fragment_drop", DROP, NONE, "a fragment whose first was not seen, or none are taken")
+	X(FRAGMENT_DROP, "fragment_drop", DROP, NONE, "a fragment whose first was not seen, or none are taken") \
+	/* TCP to a cached service, followed: see conn.h */                                                \
+	X(TCP_WRITE, "tcp_write", PASS, WRITE, "a TCP segment with writes to keys; fences them")         \
+	X(TCP_WRITE_ALL, "tcp_write_all", PASS, WRITE, "TCP: flush_all; fences the service")             \
+	X(TCP_UNSURE, "tcp_unsure", PASS, WRITE, "TCP: might write, and is not understood; fences the service")
 
 #define WEIR_REASON_ENUM(sym, name, action, class, help) WEIR_R_##sym,
 enum weir_reason {

@@ -181,6 +181,7 @@ static inline __u32 weir_latency_code(__u64 ns)
 #define WEIR_FLOW_CLOSED 6 /* over; kept for what is still under way */
 #define WEIR_FLOW_FOUND	 7 /* its SYN was not seen: weighs nothing until a second has passed */
 #define WEIR_FLOW_RESTING 8 /* open when its backend went down: weighs nothing until its next packet */
+#define WEIR_FLOW_RESET	 9 /* the client's reset came, or one that says it is: weighs nothing until a later packet */
 
 static inline __attribute__((always_inline)) __u32 weir_flow_state(__u64 word)
 {
@@ -220,7 +221,7 @@ struct weir_flow_bucket {
 };
 _Static_assert(sizeof(struct weir_flow_bucket) == 2 * WEIR_LINE, "weir_flow_bucket");
 
-/* A packet's fragments behind the first: tag (hash, 40 bits) | backend (12) | tick (12). */
+/* A packet's fragments behind the first: tag (hash, 40 bits) | backend, or number of the vip (12) | tick (12). */
 #define WEIR_FRAGS (1 << 13)
 
 /* ---- next hops ------------------------------------------------------------------------------ */
@@ -239,7 +240,8 @@ struct weir_hop {
 };
 _Static_assert(sizeof(struct weir_hop) == 48, "weir_hop");
 
-/* nat_back: backend's address, port and protocol to what the client knows it by. */
+/* nat_back: backend's address, port and protocol to what clients know it by: of several addresses of the service the
+ * first, in which a packet's flow may be of another. */
 struct weir_nat_key {
 	struct weir_addr addr;
 	__be16 port;

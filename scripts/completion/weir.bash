@@ -56,9 +56,14 @@ _weir_options()
 	"flow top") echo "--by -n --limit $all" ;;
 	"latency show") echo "--path --backends $all" ;;
 	"cache warm") echo "-s --service -t --ttl --replace --dry-run --strict --format $all" ;;
+	"cache import") echo "-s --service -t --ttl --replace --dry-run --strict --format $all" ;;
+	"cache export") echo "-s --service -n --top --values -o --output $all" ;;
+	"cache policy") echo "--http $all" ;;
 	"cache show") echo "-n --top -s --service $all" ;;
 	"cache put") echo "-s --service -t --ttl -f --flags $all" ;;
-	"cache get" | "cache drop" | "cache flush") echo "-s --service $all" ;;
+	"cache drop") echo "--prefix --file --reason --dry-run -s --service $all" ;;
+	"cache why") echo "-s --service --http $all" ;;
+	"cache get" | "cache flush") echo "-s --service $all" ;;
 	*) echo "$all" ;;
 	esac
 }
@@ -146,9 +151,10 @@ _weir()
 	backend:*) _weir_words "show add set drain enable disable del" ;;
 	flow:*) _weir_words "show top" ;;
 	latency:*) _weir_words "show" ;;
-	cache:*) _weir_words "warm show get put drop flush" ;;
+	cache:*) _weir_words "warm show get why policy export import put drop flush" ;;
 	*:-*) _weir_words "$(_weir_options "$command")" ;;
-	"cache warm":*) _weir_files ;;
+	"cache policy":*) _weir_words "show" ;;
+	"cache warm":* | "cache import":*) _weir_files ;;
 	"service add":*) ;;
 	"service "*:*) _weir_words "$(_weir_services)" ;;
 	"backend add":*) ;;

@@ -89,6 +89,17 @@ static __always_inline void number_pair(struct bench_state *s)
 	*(__u32 *)(s->reply + seq) = bpf_htonl(s->seq);
 }
 
+/* The next segment of a stream, as far as the subject sees it. */
+static __always_inline void number_next(struct bench_state *s)
+{
+	__u32 at = s->next_at;
+
+	if (!at || at > BENCH_FRAME_MAX - 4 || s->slot != BENCH_SUBJECT)
+		return;
+	*(__u32 *)(s->frame + at) = bpf_htonl(s->next_seq);
+	s->next_seq += s->next_step;
+}
+
 static __always_inline long restore_reply(struct xdp_md *ctx, struct bench_state *s)
 {
 	__u32 len = s->reply_len;
@@ -105,6 +116,7 @@ static __always_inline long restore(struct xdp_md *ctx, struct bench_state *s)
 	if (s->reply_len && s->turn++ & 1)
 		return restore_reply(ctx, s);
 	number_pair(s);
+	number_next(s);
 	draw_number(s);
 	draw_client(s);
 	if (!len || len > BENCH_FRAME_MAX)

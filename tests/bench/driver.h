@@ -32,10 +32,12 @@ struct bench_state {
 	__u32 seq_at;	 /* and where its sequence number stands */
 	__u32 seq;	 /* what both are: of each pair that much more */
 	__u32 turn;	 /* odd: it is the reply's */
-	__u32 pad0;
+	__u32 next_at;	 /* where the frame's own sequence number stands; 0: not changed */
 	__u8 frame[BENCH_FRAME_MAX];
 	__u8 reply[BENCH_FRAME_MAX];
-	__u64 pad[3];
+	__u32 next_seq;	 /* what it is: for each packet through the subject that much more, */
+	__u32 next_step; /* as its payload is long */
+	__u64 pad[2];
 };
 _Static_assert(sizeof(struct bench_state) % 64 == 0, "bench_state");
 

@@ -242,24 +242,34 @@ static const char *measure(const struct subject *s, const struct row *r, FILE *j
 	return NULL;
 }
 
-/* ---- latencies ------------------------------------------------------------------------------ */
+/* ---- what something costs more, beside the same without it ------------------------------------ */
 
-static const char unmeasured[] =
-	"interfaces: [{name: eth0}]\n"
-	"cache: {capacity: 1024, memory: 8M}\n"
-	"latency: {flows: 0}\n"
-	"services:\n"
-	"  - name: test\n"
-	"    vips: ['10.0.0.1:11211', '[fd00::1]:11211']\n"
-	"    clients: [10.0.0.0/8, 'fd00::/8']\n";
+#define WITHOUT(cache, more)                                     \
+	"interfaces: [{name: eth0}]\n"                           \
+	"cache: {capacity: 1024, memory: 8M" cache "}\n" more    \
+	"services:\n"                                            \
+	"  - name: test\n"                                       \
+	"    vips: ['10.0.0.1:11211', '[fd00::1]:11211']\n"      \
+	"    clients: [10.0.0.0/8, 'fd00::/8']\n"
+
+static const char unmeasured[] = WITHOUT("", "latency: {flows: 0}\n");
+static const char unsampled[] = WITHOUT(", sample: 0", "");
 
 /* What a hit, or a miss, costs more where latencies are counted, as they are in all other rows. */
 static const struct row latency_rows[] = {
 	{"latency/hit/k16/v32", TEXT, 4, 16, 32, false, 1, WEIR_R_HIT, "<= 5"},
 	{"latency/miss/k16", TEXT, 4, 16, 0, false, 1, WEIR_R_MISS, "<= 40"},
-	{"latency/pass/tcp", SERVICE_TCP, 4, 16, 0, false, 1, WEIR_R_TCP, "<= 40"},
+	{"latency/pass/tcp", SERVICE_TCP, 4, 16, 0, false, 1, WEIR_R_TCP_UNSURE, "<= 40"},
 	{"latency/reply/tcp", REPLY_TCP, 4, 16, 0, false, 1, WEIR_R_TCP, "<= 40"},
 	{"latency/pass/other/tcp", OTHER_TCP, 4, 16, 0, false, 1, WEIR_R_OTHER, ""},
+	{},
+};
+
+/* The same of sampling, at the default rate. */
+static const struct row sample_rows[] = {
+	{"sample/miss/k16", TEXT, 4, 16, 0, false, 1, WEIR_R_MISS, "<= 5"},
+	{"sample/miss/k64", TEXT, 4, 64, 0, false, 1, WEIR_R_MISS, "<= 5"},
+	{},
 };
 
 static const char *compare(struct subject *s, const struct row *r, FILE *json)
@@ -328,11 +338,11 @@ static const char *compare_replies(struct subject *s, const struct row *r, FILE 
 	return NULL;
 }
 
-static int run_latency(char **prefixes, FILE *json)
+static int run_beside(const struct row *r, const char *without, char **prefixes, FILE *json)
 {
 	int failed = 0;
 
-	for (const struct row *r = latency_rows; r < latency_rows + sizeof(latency_rows) / sizeof(*r); r++) {
+	for (; r->name; r++) {
 		struct subject s[2] = {{0}};
 		const char *why;
 		int err;
@@ -340,7 +350,7 @@ static int run_latency(char **prefixes, FILE *json)
 		if (!selected(r->name, prefixes))
 			continue;
 		err = open_subject(&s[0], r);
-		err = err ?: rx_fixture_open_yaml(&s[1].fx, unmeasured, 1500) ?: add_driver(&s[1]);
+		err = err ?: rx_fixture_open_yaml(&s[1].fx, without, 1500) ?: add_driver(&s[1]);
 		why = err			? strerror(-err) :
 		      r->form == REPLY_TCP	? compare_replies(s, r, json) :
 						  compare(s, r, json);
@@ -387,7 +397,8 @@ int main(int argc, char **argv)
 	int failed;
 
 	report_head();
-	failed = run_rows(argv + optind, json) + run_latency(argv + optind, json);
+	failed = run_rows(argv + optind, json) + run_beside(latency_rows, unmeasured, argv + optind, json) +
+		 run_beside(sample_rows, unsampled, argv + optind, json);
 	if (json && fclose(json))
 		return perror("writing results"), 1;
 	return failed ? 1 : 0;

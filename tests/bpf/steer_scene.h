@@ -262,30 +262,31 @@ struct way {
 	const __u8 *dst, *src;   /* MAC addresses */
 	int action;
 	size_t mtu;
-	__u16 port; /* of NAT; 0: stays */
+	__u16 port;  /* of NAT; 0: stays */
+	__u16 vport; /* of the service; 0: 443 */
 };
 
 #define ETH0 XDP_TX, 1500
 #define ETH1 XDP_REDIRECT, 1400
 
 static const struct way ways[] = {
-	{"L2", "192.0.2.1", "2001:db8::1", WEIR_VIA_L2, 4, "10.8.0.1", NULL, MAC_A4, MAC_EDGE0, ETH0, 0},
+	{"L2", "192.0.2.1", "2001:db8::1", WEIR_VIA_L2, 4, "10.8.0.1", NULL, MAC_A4, MAC_EDGE0, ETH0, 0, 443},
 	{"L2 over another interface", "192.0.2.2", "2001:db8::2", WEIR_VIA_L2, 6, "fd09::1", NULL, MAC_B6,
-	 MAC_EDGE1, ETH1, 0},
+	 MAC_EDGE1, ETH1, 0, 443},
 	{"a tunnel over IPv4", "192.0.2.3", "2001:db8::3", WEIR_VIA_TUNNEL, 4, "10.20.0.1", "10.8.0.254",
-	 MAC_A4, MAC_EDGE0, ETH0, 0},
+	 MAC_A4, MAC_EDGE0, ETH0, 0, 443},
 	{"a tunnel over IPv6", "192.0.2.4", "2001:db8::4", WEIR_VIA_TUNNEL, 6, "fd20::1", "fd08::fe", MAC_A6,
-	 MAC_EDGE0, ETH0, 0},
+	 MAC_EDGE0, ETH0, 0, 443},
 	{"a tunnel over IPv4 and another interface", "192.0.2.5", "2001:db8::5", WEIR_VIA_TUNNEL, 4,
-	 "10.21.0.1", "10.9.0.254", MAC_B4, MAC_EDGE1, ETH1, 0},
+	 "10.21.0.1", "10.9.0.254", MAC_B4, MAC_EDGE1, ETH1, 0, 443},
 	{"a tunnel over IPv6 and another interface", "192.0.2.6", "2001:db8::6", WEIR_VIA_TUNNEL, 6,
-	 "fd21::1", "fd09::fe", MAC_B6, MAC_EDGE1, ETH1, 0},
-	{"NAT", "192.0.2.7", NULL, WEIR_VIA_NAT, 4, "10.8.0.1", NULL, MAC_A4, MAC_EDGE0, ETH0, 8080},
-	{"NAT of IPv6", NULL, "2001:db8::8", WEIR_VIA_NAT, 6, "fd08::1", NULL, MAC_A6, MAC_EDGE0, ETH0, 8080},
+	 "fd21::1", "fd09::fe", MAC_B6, MAC_EDGE1, ETH1, 0, 443},
+	{"NAT", "192.0.2.7", NULL, WEIR_VIA_NAT, 4, "10.8.0.1", NULL, MAC_A4, MAC_EDGE0, ETH0, 8080, 443},
+	{"NAT of IPv6", NULL, "2001:db8::8", WEIR_VIA_NAT, 6, "fd08::1", NULL, MAC_A6, MAC_EDGE0, ETH0, 8080, 443},
 	{"NAT to the same port, over another interface", "192.0.2.9", NULL, WEIR_VIA_NAT, 4, "10.9.0.1", NULL,
-	 MAC_B4, MAC_EDGE1, ETH1, 0},
+	 MAC_B4, MAC_EDGE1, ETH1, 0, 443},
 	{"NAT of IPv6 to the same port, over another interface", NULL, "2001:db8::a", WEIR_VIA_NAT, 6,
-	 "fd09::1", NULL, MAC_B6, MAC_EDGE1, ETH1, 0},
+	 "fd09::1", NULL, MAC_B6, MAC_EDGE1, ETH1, 0, 443},
 };
 #define WAYS (sizeof(ways) / sizeof(*ways))
 #define L2   (&ways[0])
@@ -373,7 +374,7 @@ static inline bool flow_to(struct flow *flow, const struct way *way, int family,
 	*flow = (struct flow){.src = family == 4 ? STEER_CLIENT4 : STEER_CLIENT6,
 			      .dst = family == 4 ? way->vip4 : way->vip6,
 			      .sport = sport,
-			      .dport = 443};
+			      .dport = way->vport ?: 443};
 	return flow->dst;
 }
 

@@ -237,7 +237,8 @@ static const struct way whole = {"L2, without fragments",
 				 MAC_A4,
 				 MAC_EDGE0,
 				 ETH0,
-				 0};
+				 0,
+				 443};
 static const struct way lost = {"a hop nobody knows", "192.0.2.15", "2001:db8::15", .via = WEIR_VIA_TUNNEL};
 
 static const struct way found = {"that hop, now known",
@@ -250,7 +251,8 @@ static const struct way found = {"that hop, now known",
 				 MAC_A4,
 				 MAC_EDGE0,
 				 ETH0,
-				 0};
+				 0,
+				 443};
 
 static void test_no_backend(void)
 {

@@ -120,19 +120,31 @@ static bool check_least(struct world *w, int got, const unsigned *counts)
 	       wrong(w, "a new flow went to %d, which has %u, not %u", got, counts[got], least);
 }
 
+/* What time it was for a flow when its packet came. */
+struct when {
+	bool waited; /* a tick later than the last one */
+	bool in_use; /* not silent for a minute, */
+	bool recent; /* for ten seconds, */
+	bool later;  /* for two */
+};
+
 /* The states that follow a client's packet, RFC 9293 as far as one sees it. */
-static unsigned state_after(const struct world *w, unsigned state, __u8 flags, bool waited)
+static unsigned state_after(const struct world *w, unsigned state, __u8 flags, struct when when)
 {
 	bool sees_both = w->s.nat;
 
 	if (flags & RST)
-		return WEIR_FLOW_CLOSED;
+		return state == WEIR_FLOW_FIN_C || state == WEIR_FLOW_FIN_B || state == WEIR_FLOW_CLOSED
+			       ? WEIR_FLOW_CLOSED
+			       : WEIR_FLOW_RESET;
 	if (flags & FIN) {
-		if (!sees_both || state == WEIR_FLOW_FIN_B || state == WEIR_FLOW_CLOSED)
+		if (!sees_both || state == WEIR_FLOW_FIN_B || state == WEIR_FLOW_CLOSED || state == WEIR_FLOW_RESET)
 			return WEIR_FLOW_CLOSED;
-		return state == WEIR_FLOW_FOUND && !waited ? WEIR_FLOW_CLOSED : WEIR_FLOW_FIN_C;
+		return state == WEIR_FLOW_FOUND && !when.waited ? WEIR_FLOW_CLOSED : WEIR_FLOW_FIN_C;
 	}
-	if (state == WEIR_FLOW_SYN || state == WEIR_FLOW_RESTING || (state == WEIR_FLOW_FOUND && waited))
+	if (state == WEIR_FLOW_RESET)
+		return when.later ? WEIR_FLOW_TCP : WEIR_FLOW_RESET;
+	if (state == WEIR_FLOW_SYN || state == WEIR_FLOW_RESTING || (state == WEIR_FLOW_FOUND && when.waited))
 		return WEIR_FLOW_TCP;
 	return state;
 }
@@ -162,12 +174,22 @@ static bool model_lost(struct world *w, struct known *k, int got, __u8 flags)
 	return true;
 }
 
-static bool model_tcp(struct world *w, struct known *k, int got, __u8 flags, bool waited, bool in_use,
+/* A SYN goes where the flow's packets go. */
+static bool syn_follows(const struct world *w, const struct known *k, struct when when)
+{
+	return (k->state == WEIR_FLOW_SYN || (k->state == WEIR_FLOW_TCP && when.in_use) ||
+		(k->state == WEIR_FLOW_RESET && when.recent)) &&
+	       takes_new(w, k->backend);
+}
+
+static bool model_tcp(struct world *w, struct known *k, int got, __u8 flags, struct when when,
 		      const unsigned *counts)
 {
 	if ((flags & (SYN | ACK | RST)) == SYN) {
-		if ((k->state == WEIR_FLOW_SYN || (k->state == WEIR_FLOW_TCP && in_use)) && takes_new(w, k->backend))
+		if (syn_follows(w, k, when)) {
+			k->state = k->state == WEIR_FLOW_RESET ? WEIR_FLOW_SYN : k->state;
 			return went(w, got, k->backend);
+		}
 		return model_new(w, k, got, WEIR_FLOW_SYN, counts);
 	}
 	if (!k->state)
@@ -178,7 +200,7 @@ static bool model_tcp(struct world *w, struct known *k, int got, __u8 flags, boo
 		return got == TO_NOBODY || (got == TO_SENDER && !(flags & RST)) ||
 		       wrong(w, "a dead backend's flow went to %d", got);
 	}
-	k->state = state_after(w, k->state, flags, waited);
+	k->state = state_after(w, k->state, flags, when);
 	return went(w, got, k->backend);
 }
 
@@ -216,7 +238,7 @@ static bool packet(struct world *w, unsigned i, bool tcp, __u8 flags)
 	__u64 *word = word_of(&w->s, client(i), tcp);
 	unsigned idle = word ? weir_flow_idle(*word, flows_tick()) : 0;
 	int got = tcp ? send_tcp(&w->s, client(i), flags) : send_udp(&w->s, client(i), "12345678", 8);
-	bool waited, in_use = idle < 60;
+	struct when when = {.in_use = idle < 60, .recent = idle < 10, .later = idle >= 2};
 
 	if (got == TO_HOST || got == TO_ERROR)
 		return wrong(w, "went to %d", got);
@@ -224,22 +246,40 @@ static bool packet(struct world *w, unsigned i, bool tcp, __u8 flags)
 		return true;
 	model_counts(w, counts);
 	word = word_of(&w->s, client(i), tcp);
-	waited = word && (*word & WEIR_TICK_MASK) != k->tick;
-	if (word && idle == 59) /* the clock may have ticked */
-		in_use = weir_flow_state(*word) != WEIR_FLOW_SYN;
-	if (!(tcp ? model_tcp(w, k, got, flags, waited, in_use, counts) : model_udp(w, k, got, counts)))
+	when.waited = word && (*word & WEIR_TICK_MASK) != k->tick;
+	/* At the end of each time the clock may have ticked. */
+	if (word && idle == 59)
+		when.in_use = weir_flow_state(*word) != WEIR_FLOW_SYN;
+	if (idle == 9)
+		when.recent = got == k->backend;
+	if (word && idle == 1)
+		when.later = weir_flow_state(*word) == WEIR_FLOW_TCP;
+	if (!(tcp ? model_tcp(w, k, got, flags, when, counts) : model_udp(w, k, got, counts)))
 		return false;
 	return check_word(w, i, tcp);
+}
+
+/* The state after a backend's packet. */
+static unsigned state_back(unsigned state, __u8 flags, bool later)
+{
+	if (flags & RST)
+		return WEIR_FLOW_CLOSED;
+	if (flags & FIN)
+		return state == WEIR_FLOW_FIN_C || state == WEIR_FLOW_CLOSED || state == WEIR_FLOW_RESET
+			       ? WEIR_FLOW_CLOSED
+			       : WEIR_FLOW_FIN_B;
+	return state == WEIR_FLOW_RESET && later ? WEIR_FLOW_TCP : state;
 }
 
 /* What a backend sends to a client; with NAT it passes here. */
 static bool reply(struct world *w, unsigned i, bool tcp, __u8 flags)
 {
 	struct known *k = &w->flow[tcp][i];
-	unsigned b = below(&w->chance, w->n);
+	unsigned b = below(&w->chance, w->n), idle;
 	struct peer from = {BACKENDS, VIP_PORT};
 	struct wire wire;
 	struct sent to;
+	__u64 *word;
 
 	if (k->state && below(&w->chance, 8))
 		b = k->backend;
@@ -248,6 +288,7 @@ static bool reply(struct world *w, unsigned i, bool tcp, __u8 flags)
 		put_tcp(&wire, from, client(i), flags);
 	else
 		put_udp(&wire, from, client(i), "12345678", 8);
+	idle = (flows_tick() - k->tick) & WEIR_TICK_MASK;
 	run_wire(&w->s, &wire, &to);
 	if (to.action != (used(w, b) ? XDP_REDIRECT : XDP_PASS))
 		return wrong(w, "backend %u's reply: action %d", b, to.action);
@@ -255,14 +296,10 @@ static bool reply(struct world *w, unsigned i, bool tcp, __u8 flags)
 		return wrong(w, "backend %u's reply is not translated", b);
 	if (!w->modelled)
 		return true;
-	if (tcp && k->state && k->backend == (int)b && used(w, b)) {
-		if (flags & RST)
-			k->state = WEIR_FLOW_CLOSED;
-		else if (flags & FIN)
-			k->state = k->state == WEIR_FLOW_FIN_C || k->state == WEIR_FLOW_CLOSED
-					   ? WEIR_FLOW_CLOSED
-					   : WEIR_FLOW_FIN_B;
-	}
+	word = word_of(&w->s, client(i), tcp);
+	if (tcp && k->state && k->backend == (int)b && used(w, b))
+		k->state = state_back(k->state, flags,
+				      idle == 1 && word ? weir_flow_state(*word) == WEIR_FLOW_TCP : idle >= 2);
 	return check_word(w, i, tcp);
 }
 
@@ -539,6 +576,13 @@ static void expect_state(struct flow_scene *s, struct peer c, __u8 flags, unsign
 	CHECK_INT(total_active(s), active);
 }
 
+/* Not where a tick ends: some hundred packets are one second's. */
+static void begin_tick(void)
+{
+	for (__u32 tick = flows_tick(); flows_tick() == tick;)
+		sched_yield();
+}
+
 static void test_found(const char *name, const char *how)
 {
 	struct peer lasts = client(1), ends = client(2), resets = client(3);
@@ -549,9 +593,7 @@ static void test_found(const char *name, const char *how)
 	plain_yaml(&yaml, SMALL, 4, how);
 	flow_scene_open(&s, &yaml);
 	use_cpus(1);
-	/* Not where a tick ends. */
-	for (__u32 tick = flows_tick(); flows_tick() == tick;)
-		sched_yield();
+	begin_tick();
 	expect_state(&s, lasts, ACK, WEIR_FLOW_FOUND, 0);
 	expect_state(&s, lasts, ACK, WEIR_FLOW_FOUND, 0);
 	expect_state(&s, ends, ACK, WEIR_FLOW_FOUND, 0);
@@ -559,11 +601,150 @@ static void test_found(const char *name, const char *how)
 	expect_state(&s, resets, RST, 0, 0);
 	expect_state(&s, resets, FIN | ACK, 0, 0);
 	expect_state(&s, resets, ACK, WEIR_FLOW_FOUND, 0);
-	expect_state(&s, resets, RST, WEIR_FLOW_CLOSED, 0);
+	expect_state(&s, resets, RST, WEIR_FLOW_RESET, 0);
 	age(&s, 1);
 	expect_state(&s, lasts, ACK, WEIR_FLOW_TCP, 1);
-	expect_state(&s, resets, ACK, WEIR_FLOW_CLOSED, 1);
+	expect_state(&s, ends, ACK, WEIR_FLOW_CLOSED, 1);
 	expect_state(&s, lasts, FIN | ACK, s.nat ? WEIR_FLOW_FIN_C : WEIR_FLOW_CLOSED, s.nat);
+	CHECK(counts_hold(&s));
+	flow_scene_close(&s);
+	test_end();
+}
+
+/* A reply of the flow's backend, where replies pass here. */
+static void expect_state_back(struct flow_scene *s, struct peer c, __u8 flags, unsigned state, unsigned long active)
+{
+	__u64 *word = word_of(s, c, true);
+	struct peer from = {BACKENDS, VIP_PORT};
+	struct wire w;
+	struct sent to;
+
+	if (!CHECK(word))
+		return;
+	from.addr += weir_flow_backend(*word);
+	put_tcp(&w, from, c, flags);
+	run_wire(s, &w, &to);
+	CHECK_INT(to.action, XDP_REDIRECT);
+	CHECK_INT(state_of(s, c, true), state);
+	CHECK_INT(total_active(s), active);
+}
+
+/* Whoever knows a client's port can send its reset, but not with the right sequence number. */
+static void test_reset(const char *name, const char *how)
+{
+	struct peer c = client(1), ends = client(2), idles = client(3);
+	static struct text yaml;
+	struct flows_swept swept;
+	struct flow_scene s;
+	int b;
+
+	test_begin(name);
+	plain_yaml(&yaml, SMALL, 4, how);
+	flow_scene_open(&s, &yaml);
+	use_cpus(1);
+	begin_tick();
+	b = connect_tcp(&s, c);
+	expect_state(&s, c, RST, WEIR_FLOW_RESET, 0);
+	expect_state(&s, c, RST | ACK, WEIR_FLOW_RESET, 0); /* counted out once */
+	expect_state(&s, c, ACK, WEIR_FLOW_RESET, 0);	     /* may have been under way */
+	age(&s, 1);
+	expect_state(&s, c, ACK, WEIR_FLOW_RESET, 0);
+	expect_state(&s, c, RST, WEIR_FLOW_RESET, 0); /* no second wait */
+	age(&s, 1);
+	CHECK_INT(send_tcp(&s, c, ACK), b);
+	expect_state(&s, c, ACK, WEIR_FLOW_TCP, 1);
+	expect_state(&s, c, ACK, WEIR_FLOW_TCP, 1); /* and in once */
+	/* What is silent is kept as long as a SYN alone would leave it in its place. */
+	CHECK_INT(connect_tcp(&s, idles) == b, false);
+	expect_state(&s, idles, RST, WEIR_FLOW_RESET, 1);
+	b = weir_flow_backend(*word_of(&s, idles, true));
+	age(&s, 65);
+	sweep(&s, &swept);
+	CHECK_INT(swept.by_state[WEIR_FLOW_RESET], 1);
+	CHECK_INT(send_tcp(&s, idles, ACK), b);
+	expect_state(&s, idles, ACK, WEIR_FLOW_TCP, 2);
+	expect_state(&s, idles, RST, WEIR_FLOW_RESET, 1);
+	age(&s, 130);
+	sweep(&s, &swept);
+	CHECK_INT(state_of(&s, idles, true), 0);
+	CHECK_INT(total_active(&s), 1);
+	/* What has ended has. */
+	connect_tcp(&s, ends);
+	expect_state(&s, ends, FIN | ACK, s.nat ? WEIR_FLOW_FIN_C : WEIR_FLOW_CLOSED, 1 + s.nat);
+	expect_state(&s, ends, RST, WEIR_FLOW_CLOSED, 1);
+	age(&s, 2);
+	expect_state(&s, ends, ACK, WEIR_FLOW_CLOSED, 1);
+	CHECK(counts_hold(&s));
+	flow_scene_close(&s);
+	test_end();
+}
+
+/* The same with a SYN behind it, so that the client's next packets would be another backend's. */
+static void test_reset_and_syn(const char *name, const char *how)
+{
+	static struct text yaml;
+	struct flow_scene s;
+	struct peer c = client(1);
+	int b, more = 200;
+
+	test_begin(name);
+	plain_yaml(&yaml, SMALL, 4, how);
+	flow_scene_open(&s, &yaml);
+	use_cpus(1);
+	begin_tick();
+	for (int i = 10; i < 14; i++)
+		connect_tcp(&s, client(i)); /* equal loads: another backend would do */
+	for (int i = 0; i < 8; i++) {
+		c = client(100 + i);
+		b = connect_tcp(&s, c);
+		expect_state(&s, c, RST, WEIR_FLOW_RESET, 4 + i);
+		age(&s, 9 * (i & 1)); /* the second is the last moment */
+		CHECK_INT(send_tcp(&s, c, SYN), b);
+		CHECK_INT(state_of(&s, c, true), WEIR_FLOW_SYN);
+		CHECK_INT(send_tcp(&s, c, ACK), b);
+		CHECK_INT(total_active(&s), 5 + i);
+	}
+	/* Who begins anew later is a new connection. */
+	for (int i = 0; i < 8; i++) {
+		c = client(100 + i);
+		b = weir_flow_backend(*word_of(&s, c, true));
+		send_tcp(&s, c, RST);
+		age(&s, 11);
+		while (active_of(&s, b) <= active_of(&s, (b + 1) % 4) && more < 300)
+			connect_tcp(&s, client(more++));
+		CHECK(send_tcp(&s, c, SYN) != b);
+		CHECK_INT(state_of(&s, c, true), WEIR_FLOW_SYN);
+	}
+	CHECK(counts_hold(&s));
+	flow_scene_close(&s);
+	test_end();
+}
+
+/* Resets of backends are their own. */
+static void test_reset_back(void)
+{
+	struct peer c = client(1);
+	static struct text yaml;
+	struct flow_scene s;
+
+	test_begin("with translation a backend's packet shows that a reset was forged; its own reset is the end");
+	plain_yaml(&yaml, SMALL, 4, NAT);
+	flow_scene_open(&s, &yaml);
+	use_cpus(1);
+	begin_tick();
+	connect_tcp(&s, c);
+	expect_state(&s, c, RST, WEIR_FLOW_RESET, 0);
+	expect_state_back(&s, c, ACK, WEIR_FLOW_RESET, 0);
+	age(&s, 2);
+	expect_state_back(&s, c, ACK, WEIR_FLOW_TCP, 1);
+	expect_state(&s, c, RST, WEIR_FLOW_RESET, 0);
+	expect_state_back(&s, c, FIN | ACK, WEIR_FLOW_CLOSED, 0);
+	connect_tcp(&s, c);
+	CHECK_INT(total_active(&s), 1);
+	expect_state_back(&s, c, RST, WEIR_FLOW_CLOSED, 0);
+	age(&s, 2);
+	expect_state(&s, c, ACK, WEIR_FLOW_CLOSED, 0);
+	expect_state_back(&s, c, ACK, WEIR_FLOW_CLOSED, 0);
 	CHECK(counts_hold(&s));
 	flow_scene_close(&s);
 	test_end();
@@ -816,21 +997,112 @@ static void test_flood(const char *name, __u8 flags, unsigned table, unsigned n)
 	test_end();
 }
 
+/* ---- UDP without a place ---------------------------------------------------------------------- */
+
+#define DATAGRAMS 600
+
+/* Where each client's datagrams go. How many went elsewhere than `before`, of those that were not at `gone`. */
+static unsigned ask_all(struct flow_scene *s, int *at, const int *before, int gone)
+{
+	unsigned moved = 0, placed = 0;
+
+	for (int i = 0; i < DATAGRAMS; i++) {
+		at[i] = send_udp(s, client(10000 + i), "12345678", 8);
+		CHECK(at[i] >= 0 && at[i] != gone);
+		CHECK_INT(send_udp(s, client(10000 + i), "12345678", 8), at[i]);
+		moved += before && before[i] != at[i] && before[i] != gone;
+		placed += state_of(s, client(10000 + i), false) != 0;
+	}
+	CHECK_INT(placed, 0);
+	return moved;
+}
+
+/* A table of open connections only: what is consistent is what the hash says. */
+static void test_udp_without_place(const char *name, const char *how)
+{
+	int first[DATAGRAMS], now[DATAGRAMS], later[DATAGRAMS];
+	static struct text yaml;
+	struct flow_scene s;
+	unsigned moved;
+
+	test_begin(name);
+	plain_yaml(&yaml, SMALL, 8, how);
+	flow_scene_open(&s, &yaml);
+	use_cpus(1);
+	for (unsigned i = 0; i < 8 * SMALL && total_active(&s) < SMALL; i++)
+		connect_tcp(&s, client(20000 + i));
+	CHECK_INT(total_active(&s), SMALL);
+	know_hops(&s);
+	ask_all(&s, first, NULL, TO_ERROR);
+	CHECK_INT(ask_all(&s, now, first, TO_ERROR), 0);
+	/* Down: its own go elsewhere, and come back with it. */
+	pools_health(s.m, 3, WEIR_HEALTH_DOWN, "test");
+	CHECK_INT(ask_all(&s, now, first, 3), 0);
+	pools_health(s.m, 3, WEIR_HEALTH_UP, "test");
+	CHECK_INT(ask_all(&s, now, first, TO_ERROR), 0);
+	/* Drained: out of the table of consistent hashing, which costs a few of the others, too. */
+	CHECK_INT(pools_admin(s.m, 3, WEIR_ADMIN_DRAIN), 0);
+	moved = ask_all(&s, now, first, 3);
+	printf("# %u of %d moved beside those of the backend that goes\n", moved, DATAGRAMS);
+	CHECK(moved <= DATAGRAMS / 20);
+	CHECK_INT(ask_all(&s, later, now, TO_ERROR), 0);
+	CHECK_INT(pools_admin(s.m, 3, WEIR_ADMIN_UP), 0);
+	CHECK_INT(ask_all(&s, now, first, TO_ERROR), 0);
+	CHECK(counts_hold(&s));
+	flow_scene_close(&s);
+	test_end();
+}
+
+/* More UDP flows than places: each is another's, now and then. */
+static void test_udp_too_many(void)
+{
+	unsigned n = 4 * SMALL, gone = 0, moved = 0;
+	static int first[4 * SMALL];
+	static struct text yaml;
+	struct flow_scene s;
+
+	test_begin("more UDP flows than places: with maglev each is found again where it was");
+	plain_yaml(&yaml, SMALL, 8, L2 "    scheduler: maglev\n");
+	flow_scene_open(&s, &yaml);
+	use_cpus(1);
+	for (unsigned i = 0; i < n; i++)
+		first[i] = send_udp(&s, client(i), "12345678", 8);
+	know_hops(&s);
+	for (unsigned i = 0; i < n; i++) {
+		gone += i % 16 == 0 && !state_of(&s, client(i), false);
+		moved += send_udp(&s, client(i), "12345678", 8) != first[i];
+	}
+	CHECK(gone > n / 16 / 2);
+	CHECK_INT(moved, 0);
+	CHECK(counts_hold(&s));
+	flow_scene_close(&s);
+	test_end();
+}
+
 int main(void)
 {
 	rx_fixture_reuse = true; /* tables of one size one after the other */
 	test_full("in a table that is always full, counts are the table's at every step", L2);
 	test_found("a flow whose SYN was not seen weighs nothing until it has lasted", L2);
+	test_reset("a reset that is not the client's takes a connection out of the count, until its next packet", L2);
+	test_reset_and_syn("a forged reset and a SYN do not move a connection that is in use", L2);
 	test_at_once();
 	test_flood("ACKs of unknown flows weigh nothing, and take no open connection's place", ACK, SMALL, 200000);
 	test_flood("UDP flows take no TCP connection's place", 0, SMALL, 200000);
 	test_flood("a million SYNs take no open connection's place", SYN, SMALL, 1000000);
 	test_flood("nor with a larger table", SYN, LARGE, 100000);
+	test_udp_without_place("UDP flows without a place go where maglev says, also when backends come and go",
+			       L2 "    scheduler: maglev\n");
+	test_udp_without_place("with least-loaded, too", L2);
+	test_udp_too_many();
 	test_model("each packet goes where a plain model says, and leaves the state it says", L2);
 	make_routes();
 	test_model("the same with translation, where backends' ends are seen, too", NAT);
 	test_full("counts are those of a full table with translation, too", NAT);
 	test_found("with translation, too, a flow found late weighs nothing at first", NAT);
+	test_reset("the same of resets with translation", NAT);
+	test_reset_and_syn("and of resets with a SYN behind them", NAT);
+	test_reset_back();
 	take_out_routes();
 	return test_done();
 }

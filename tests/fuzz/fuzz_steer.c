@@ -140,8 +140,8 @@ static const char config_text[] =
 	"  fragments: drop\n"
 	"  pool: seg\n"
 	"  protocol: both\n"
-	"- {name: nat4, vips: ['192.0.2.3:80'], pool: nat4, protocol: both}\n"
-	"- {name: nat6, vips: ['[2001:db8::3]:80'], pool: nat6, protocol: both}\n"
+	"- {name: nat4, vips: ['192.0.2.3:80', '192.0.2.8:80', '192.0.2.3:81'], pool: nat4, protocol: both}\n"
+	"- {name: nat6, vips: ['[2001:db8::3]:80', '[2001:db8::5]:80'], pool: nat6, protocol: both}\n"
 	"- name: quic\n"
 	"  vips: ['192.0.2.4:443', '[2001:db8::4]:443']\n"
 	"  pool: quic\n"
@@ -175,6 +175,7 @@ static const struct target {
 	{"192.0.2.3", 80},     {"2001:db8::3", 80},  {"192.0.2.4", 443},    {"2001:db8::4", 443},
 	{"192.0.2.5", 11211},  {"192.0.2.6", 11211}, {"192.0.2.1", 11211},  {"192.0.2.7", 80},
 	{"192.0.2.1", 9999},   {"10.8.2.1", 8080},   {"fd00:8:3::1", 8080}, {"203.0.113.1", 80},
+	{"192.0.2.8", 80},     {"192.0.2.3", 81},    {"2001:db8::5", 80},
 };
 #define TARGETS (sizeof(targets) / sizeof(*targets))
 
@@ -402,7 +403,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	the_ctl.flow_recs = RECS;
 	require(!config_parse(&c, "fuzz.yaml", text, whole_text(text, sizeof(text)), stderr));
 	make_pools(c);
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < WEIR_FLOW_STATES; i++)
 		the_ctl.idle_ticks[i] = c->idle_ns[i] >> WEIR_TICK;
 	config_free(c);
 	memcpy(initial.pools, the_pools, sizeof(initial.pools));
@@ -823,7 +824,8 @@ static int went_to(const struct sent *s)
 	return be(s->out.b + 4, 2);
 }
 
-static const struct nat_end *end_of(const struct view *v)
+/* What the packet's sender, a backend, is known by: of several addresses as `addr`, and `port` if that is not 0. */
+static const struct nat_end *end_of(const struct view *v, const __u8 *addr, __be16 port)
 {
 	struct weir_nat_key key = {.family = v->family, .proto = v->proto};
 	struct view q = *v;
@@ -838,9 +840,25 @@ static const struct nat_end *end_of(const struct view *v)
 		memcpy(&key.port, v->b + v->l4, 2);
 	}
 	for (unsigned i = 0; i < nends; i++)
-		if (!memcmp(&key, &ends[i].key, sizeof(key)))
+		if (!memcmp(&key, &ends[i].key, sizeof(key)) && !memcmp(addr, &ends[i].back.vip, addr_len(v)) &&
+		    (!port || port == ends[i].back.port))
 			return &ends[i];
 	return NULL;
+}
+
+/* The same of a translated packet, or of what it quotes. */
+static const struct nat_end *translated_end(const struct view *in, const struct view *out)
+{
+	struct view q = *out;
+	__be16 port;
+
+	if (is_icmp_of(out)) {
+		quoted(&q, out);
+		memcpy(&port, q.b + q.l4 + 2, 2);
+		return end_of(in, q.b + daddr_at(&q), port);
+	}
+	memcpy(&port, out->b + out->l4, 2);
+	return end_of(in, out->b + saddr_at(out), port);
 }
 
 /* The service's own port, of a translated packet: that of its destination, or of what it quotes. */
@@ -873,10 +891,10 @@ static void check_left(const struct sent *s, __u8 how)
 	if (s->reason == WEIR_R_RESET) {
 		check_reset(&in, &out);
 	} else if (s->reason == WEIR_R_TTL || s->reason == WEIR_R_TOO_BIG) {
-		e = in.later ? NULL : end_of(&in);
+		e = in.later ? NULL : end_of(&in, out.b + saddr_at(&out), 0);
 		check_icmp_answer(&in, &out, s->reason == WEIR_R_TOO_BIG, e && in_use(e->back.backend) ? &e->back.vip : NULL);
 	} else if (s->reason == WEIR_R_TRANSLATED) {
-		e = end_of(&in);
+		e = translated_end(&in, &out);
 		require(e && in_use(e->back.backend));
 		check_l2(&in, s->out.b, redirected < 0 ? from : (__u32)redirected);
 		check_back(&in, &out, &e->back.vip, e->back.port);

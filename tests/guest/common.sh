@@ -24,8 +24,8 @@ guest_start() # PAIRS-OF-NICS
 	[ -e /vm/command ] || tap_skip_all "runs in a guest only: vm/run.sh"
 	[ -d "/sys/class/net/eth$((2 * $1 - 1))" ] ||
 		tap_skip_all "needs NICs: vm/run.sh KERNEL $(sed -n 's/^# vm: //p' "$0") -- $0"
-	export LAB_DIR=/run/lab
-	mkdir -p $LAB_DIR
+	export LAB_DIR=/run/lab LAB_NAP
+	mkdir -p $LAB_DIR && mkfifo $LAB_DIR/nap && exec {LAB_NAP}<>$LAB_DIR/nap || lab_die "cannot set up $LAB_DIR"
 	trap lab_end EXIT
 	lab_netns client
 	lab_netns server

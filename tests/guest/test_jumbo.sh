@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # vm: --nic hub=lan,host_mtu=9000 --nic hub=lan,host_mtu=9000
+# vm-kernels: 6.1 6.18
 #
 # Large MTUs: whatever mode Weir finds itself in, every frame of the MTU still arrives. virtio_net takes
 # programs at MTUs at which it then drops what does not fit into one buffer, and lets the MTU be raised

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # vm: --nic hub=lan,queues=6 --nic hub=lan,queues=6 --nic hub=few,queues=2 --nic hub=few,queues=2 --cpus 2
+# vm-kernels: 6.1 6.18
 #
 # A NIC with several queues, whose programs run on all CPUs at once: every packet is answered and
 # counted once, and no reader sees an old value, on whichever queue.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # vm: --nic hub=a,queues=4 --nic hub=a,queues=4 --nic hub=b --nic hub=b --cpus 2
+# vm-kernels: 6.12 6.18
 #
 # Native XDP that sends frames: back out of their NIC (XDP_TX), and on through another one (XDP_REDIRECT),
 # alone and beside Weir. The first NIC has transmit queues to spare for each CPU, the second has a single

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # vm: --nic hub=lan --nic hub=lan
+# vm-kernels: 6.1 6.18
 #
 # VLAN devices of the kernel on top of the NIC, on both ends; Weir is on the NIC. A reply comes in the
 # tags that its request came in.

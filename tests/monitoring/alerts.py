@@ -59,12 +59,14 @@ def packets(**by_reason):
     return {f'weir_packets_total{{service="s",reason="{r}"}}': rate(n) for r, n in by_reason.items()}
 
 
-def link(received=0, device_received=0, device_sent=0):
-    """Bytes a second of a link of 10 Gbit/s, as Weir and as node_exporter count them."""
-    return {'weir_interface_speed_bytes{interface="eth0"}': steady(1.25e9),
-            'weir_bytes_total{service="s",reason="hit"}': rate(received),
-            'node_network_receive_bytes_total{job="node",device="eth0"}': rate(device_received),
-            'node_network_transmit_bytes_total{job="node",device="eth0"}': rate(device_sent)}
+def link(received=0, sent=0, speed=1.25e9):
+    """Shares of a link's speed; another interface is idle."""
+    return {'weir_interface_speed_bytes{interface="eth0"}': steady(speed),
+            'weir_interface_speed_bytes{interface="eth1"}': steady(100 * 1.25e9),
+            'weir_interface_receive_bytes_total{interface="eth0"}': rate(received * 1.25e9),
+            'weir_interface_transmit_bytes_total{interface="eth0"}': rate(sent * 1.25e9),
+            'weir_interface_receive_bytes_total{interface="eth1"}': rate(0),
+            'weir_interface_transmit_bytes_total{interface="eth1"}': rate(0)}
 
 
 def backends(*states):
@@ -101,16 +103,19 @@ def traffic(now, expected):
 
 
 def scenes():
-    for alert, bounds in {"WeirLatencyP50High": (0.03125, 0.0625, 0.125, 0.25),
-                          "WeirLatencyP95High": (0.0625, 0.125, 0.25, 0.5, 1),
-                          "WeirLatencyP99High": (0.5, 1, 2, 4)}.items():
-        yield Scene(alert, "below", "", latency(*bounds[0:2]), 90)
-        yield Scene(alert, "above the first", "warning", latency(*bounds[1:3]), 90)
-        yield Scene(alert, "above the second", "warning critical", latency(*bounds[-2:]), 90)
-        yield Scene(alert, "of misses", "warning critical", latency(*bounds[-2:], path="miss"), 90)
-        yield Scene(alert, "of too few requests", "", latency(*bounds[-2:], a_second=0.4), 90)
-        yield Scene(alert, "of no requests", "", latency(*bounds[-2:], a_second=0), 90)
-        yield Scene(alert, "of connects only", "", latency(*bounds[-2:], path="connect_client"), 90)
+    # The bucket that all are in, as there are two in each octave of nanoseconds.
+    ends = [2**n * half / 1e9 for n in range(10, 36) for half in (1, 1.5)]
+    for alert, bounds in {"WeirLatencyP50High": (0.05, 0.06, 0.16),
+                          "WeirLatencyP95High": (0.19, 0.21, 0.6),
+                          "WeirLatencyP99High": (0.7, 1.2, 2.3)}.items():
+        low, middle, high = ([max(e for e in ends if e <= b), min(e for e in ends if e > b)] for b in bounds)
+        yield Scene(alert, "below", "", latency(*low), 90)
+        yield Scene(alert, "above the first", "warning", latency(*middle), 90)
+        yield Scene(alert, "above the second", "warning critical", latency(*high), 90)
+        yield Scene(alert, "of misses", "warning critical", latency(*high, path="miss"), 90)
+        yield Scene(alert, "of too few requests", "", latency(*high, a_second=0.4), 90)
+        yield Scene(alert, "of no requests", "", latency(*high, a_second=0), 90)
+        yield Scene(alert, "of connects only", "", latency(*high, path="connect_client"), 90)
 
     yield Scene("WeirSuccessLow", "99.6%", "", requests(996, 2, 2), 90)
     yield Scene("WeirSuccessLow", "99.4%", "warning", requests(994, 3, 3), 90)
@@ -157,14 +162,14 @@ def scenes():
     yield Scene("WeirTrafficHigh", "of too little", "", traffic(9, 1), 30)
     yield Scene("WeirTrafficHigh", "nobody knows", "", one(TRAFFIC, 1000), 30)
 
-    yield Scene("WeirThroughputHigh", "79%", "", link(0.79 * 1.25e9, 0.79 * 1.25e9, 0.79 * 1.25e9), 400)
-    yield Scene("WeirThroughputHigh", "81%, as Weir sees it", "warning", link(0.81 * 1.25e9), 400)
-    yield Scene("WeirThroughputHigh", "96%", "warning critical", link(0.96 * 1.25e9), 400)
-    yield Scene("WeirThroughputHigh", "81%, as the device does", "warning", link(0, 0.81 * 1.25e9), 400)
-    yield Scene("WeirThroughputHigh", "96% are sent", "warning critical", link(0, 0, 0.96 * 1.25e9), 400)
+    yield Scene("WeirThroughputHigh", "79%, both ways", "", link(0.79, 0.79), 400)
+    yield Scene("WeirThroughputHigh", "81%", "warning", link(0.81), 400)
+    yield Scene("WeirThroughputHigh", "96%", "warning critical", link(0.96), 400)
+    yield Scene("WeirThroughputHigh", "81% are sent", "warning", link(0, 0.81), 400)
+    yield Scene("WeirThroughputHigh", "96% are sent", "warning critical", link(0, 0.96), 400)
+    yield Scene("WeirThroughputHigh", "the speed is zero", "", link(1, 1, speed=0), 400)
     yield Scene("WeirThroughputHigh", "the speed is unknown", "",
-                one('weir_interface_speed_bytes{interface="eth0"}', 0)
-                | {'weir_bytes_total{service="s",reason="hit"}': rate(1e9)}, 400)
+                {'weir_interface_receive_bytes_total{interface="eth0"}': rate(1e12)}, 400)
 
     active = 'weir_backend_active_connections{pool="p",backend="b0"}'
     yield Scene("WeirBackendConnectionsHigh", "1000", "", one(active, 1000), 30)

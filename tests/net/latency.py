@@ -225,6 +225,9 @@ def wire(args):
             counts["late" if late else "carried"] += 1
             n += 1
             heapq.heappush(due, (now() + args.delay * (4 if late else 1), n, socks[s is socks[0]], frame))
+            if ip and args.duplicate and rng.random() * 100 < args.duplicate:
+                n += 1
+                heapq.heappush(due, (now() + args.delay * 2, n, socks[s is socks[0]], frame))
         while due and due[0][0] <= now():
             _, _, s, frame = heapq.heappop(due)
             s.send(frame)
@@ -261,6 +264,7 @@ def main():
     p.add_argument("delay", type=float)
     p.add_argument("loss", type=float)
     p.add_argument("reorder", type=float)
+    p.add_argument("--duplicate", type=float, default=0, help="of 100 so many come twice")
     p.set_defaults(run=wire)
     args = ap.parse_args()
     return args.run(args)

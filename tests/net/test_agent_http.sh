@@ -167,6 +167,30 @@ tap_ok "/api/v1/services, with what only the programs know" lab_wait_for 5 same 
 tap_ok "/api/v1/latency" same /api/v1/latency latency show
 tap_ok "/api/v1/flows?count" same "/api/v1/flows?count" flow show --count
 
+tap_ok "/api/v1/check, of the agent's own file" same /api/v1/check check -c "$(realpath $YAML)"
+cp $YAML good.yaml
+http_yaml "nonsense: 1" >$YAML
+sleep 1 # what was made may be given again
+tap_is "  as it is now: what a reload would find" \
+	"$(of_page "d['ok'], len(d['errors']), d['errors'][0]['field']" /api/v1/check) $(code /api/v1/check)" \
+	'[false, 1, "nonsense"] 200'
+sleep 1
+mv $YAML away.yaml
+tap_like "  or is not" "$(of_page "d['ok'], d['errors'][0]['message']" /api/v1/check)" \
+	'\[false, "cannot be read: No such file'
+sleep 1
+mkfifo $YAML
+tap_is "  it waits for no pipe" "$(code /api/v1/check) $(code /healthz)" "503 200"
+rm $YAML
+sed 's|type: memcached|type: command, command: "/bin/true --password x7"|' good.yaml >$YAML
+sleep 1
+tap_is "  nor tells commands of checks, which may hold a secret, as the command does" \
+	"$(get /api/v1/check | grep -c x7) $(of_page "d['ok'], d['pools'][0]['check']['command']" /api/v1/check) \
+$(weir check --json -c $YAML | grep -c x7)" "0 [true, null] 1"
+mv good.yaml $YAML
+tap_is "  and takes no other file, or parameter" "$(code '/api/v1/check?config=/etc/passwd') $(code '/api/v1/check/etc')" \
+	"400 404"
+
 ip -n client neigh add 10.7.0.100 lladdr "$(lab_mac server eth0)" dev eth0
 client client --timeout 0.2 ask 10.7.0.100:11211 -- "get nothing" >/dev/null # the flow is there, whoever answers
 tap_is "/api/v1/flows, a document a line" \
@@ -222,6 +246,7 @@ tap_ok "not ready when unloaded" lab_wait_for 5 is_code 503 /readyz
 tap_like "  with the reason" "$(get /readyz)" '^not loaded'
 tap_is "status is an answer all the same" "$(of_page "d['loaded']" /api/v1/status)" false
 tap_is "metrics, too" "$(get /metrics | grep '^weir_up ')" "weir_up 0"
+tap_is "the file, too" "$(of_page "d['ok']" /api/v1/check)" true
 tap_is "the rest is not there" "$(code /api/v1/stats) $(code /api/v1/flows)" "503 503"
 weir_load >/dev/null
 tap_ok "ready when it is loaded again" lab_wait_for 10 is_code 200 /readyz

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.18
+# vm-kernels: none
 #
 # The agent's own memory (RssAnon: the maps, which it has mapped, are not it) does not grow by what it is asked, nor
 # by reloads; and what it is at the largest configuration, each of whose backends has been measured.
@@ -85,7 +85,7 @@ reload()
 each_page()
 {
 	local path
-	for path in / /healthz /readyz /metrics /api/v1/{status,stats,backends,services,flows,latency} \
+	for path in / /healthz /readyz /metrics /api/v1/{status,stats,backends,services,flows,latency,check} \
 		'/api/v1/flows?count' "/api/v1/stats?service=service-$1" "/api/v1/flows?limit=$((1 + $1))" /nothing '/?x'; do
 		get "$path" >/dev/null
 		sleep 0.05

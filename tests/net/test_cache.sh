@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# vm-kernels: 6.1 6.18
 #
 # The hot set from a user's chair: filled from each kind of list, asked by UDP clients, written
 # through, dropped, expired. Values that only Weir has tell who answered.

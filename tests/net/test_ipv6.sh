@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# vm-kernels: 6.1 6.18
 #
 # Other ways in: IPv6, whose checksums the client's kernel verifies; VLAN tags; a second interface;
 # generic mode; load -i.

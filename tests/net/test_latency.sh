@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.1
+# vm-kernels: none
 #
 # What `weir latency show` says against what servers and clients measure themselves: servers that take a known time,
 # behind address translation, with direct return, and on this host; loss and reordering; requests without a reply;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.18
+# vm-kernels: none
 #
 # Metrics of a Weir that is loaded: true to the packet, well-formed in every format, and delivered: as a file that
 # is never half there, and to a StatsD server.
@@ -105,6 +105,31 @@ tap_is "the interface" \
 	"$(value 'weir_interface_attached{interface="eth0"}') $(sum weir_interface_info interface=eth0)" "1 1"
 tap_is "  and its speed, as the driver says" "$(value 'weir_interface_speed_bytes{interface="eth0"}')" \
 	"$(lab_in server ethtool eth0 | awk '/Speed:/ { print int($2) * 125000 }')"
+# As `ip` has them, and `weir metrics`, looked at before and after: a packet may come in between.
+driver_counts()
+{
+	lab_in server ip -j -s link show eth0 | "${PYTHON[@]}" -c 'import json, sys
+s = json.load(sys.stdin)[0]["stats64"]
+print(*[s[way][what] for what in ("bytes", "packets") for way in ("rx", "tx")])'
+}
+link_counts()
+{
+	weir metrics | sed -n 's/^weir_interface_\(receive\|transmit\)_\(bytes\|packets\)_total{interface="eth0"} //p' | xargs
+}
+same_counts()
+{
+	local before
+	before=$(driver_counts)
+	COUNTS=$(link_counts)
+	[ "$before" = "$(driver_counts)" ] && [ "$COUNTS" = "$before" ]
+}
+tap_ok "  what it received and sent, as \`ip\` says" lab_wait_for 5 same_counts
+read -r rx tx rx_packets tx_packets <<<"$COUNTS"
+ask 'get a' 'get a' 'get a' 'get a' 'get a' >/dev/null
+lab_wait_for 5 same_counts
+read -r rx_now tx_now rx_packets_now tx_packets_now <<<"$COUNTS"
+tap_ok "  hits are among both" [ $((rx_packets_now - rx_packets)) -ge 5 -a $((tx_packets_now - tx_packets)) -ge 5 ]
+tap_ok "  bytes, too" [ $((rx_now - rx)) -ge 250 -a $((tx_now - tx)) -ge 300 ]
 tap_is "no agent: the lease never ends" \
 	"$(value weir_lease_valid) $(value weir_lease_remaining_seconds) $(value weir_agent_up)" "1 absent 0"
 weir backend set -q -p web b1 --capacity 60 >/dev/null

@@ -72,6 +72,48 @@ tap_none_counted "nothing is open, and nothing counted"
 steer_yaml >$YAML
 reload
 
+### Two addresses of one service
+
+# The second address leads to the edge by the same ways as the first.
+VIP2=192.0.2.22
+VIP62=2001:db8::22
+ip -n router route replace $VIP2 via 10.2.0.1
+ip -n router -6 route replace $VIP62 via fd02::1
+two_vips()
+{
+	steer_yaml "$@" | sed "s/\\[\"$VIP:\([0-9]*\)\"/&, \"$VIP2:\1\", \"$VIP2:880\"/
+		s/\\[\"\[$VIP6\]:\([0-9]*\)\"/&, \"[$VIP62]:\1\"/"
+}
+load_start held c1 hold $VIP:80 20
+load_start held6 c2 hold "[$VIP6]:80" 20
+load_wait held opened && load_wait held6 opened
+two_vips >$YAML
+tap_ok "further addresses of each service are loaded in its place" reload
+load_start second c1 hold $VIP2:80 20
+load_start third c3 hold $VIP2:880 20
+load_start second6 c2 hold "[$VIP62]:80" 20
+for what in second third second6; do
+	load_wait $what opened
+done
+for what in held held6 second third second6; do
+	load_signal $what USR1 asked
+	none_failed "  replies come from the address that was asked: $what" $what 20
+done
+load_start get c1 --transfer-timeout 60 get $VIP2:80 10 /slow
+load_wait get 'done' 60
+none_failed "  and downloads" get 10
+for what in second third second6; do
+	load_end $what closed
+done
+steer_yaml >$YAML
+tap_ok "the further addresses go" reload
+load_signal held USR1 asked
+none_failed "  and the first goes on" held 20
+for what in held held6; do
+	load_end $what closed
+done
+tap_none_counted "  all are counted, and counted out"
+
 ### What routers say
 
 narrow_client
@@ -97,6 +139,11 @@ for b in "${BACKENDS[@]}"; do
 	lab_stop udp-$b
 done
 # A UDP socket that nobody reads: the backend's ICMP error comes back as the VIP's.
+PORT=5353 PROTOCOL=both two_vips >$YAML
+reload
+tap_is "a closed UDP port of the second address: the error is its own" "$(load_py c1 ttl $VIP2:5353 udp 64)" \
+	"icmp4 type 3 code 3 from $VIP2"
+tap_is "  over IPv6, too" "$(load_py c1 ttl "[$VIP62]:5353" udp 64)" "icmp6 type 1 code 4 from $VIP62"
 tap_is "a closed UDP port: the error is the address's own" "$(load_py c1 ttl $VIP:5353 udp 64)" \
 	"icmp4 type 3 code 3 from $VIP"
 tap_is "  over IPv6, too" "$(load_py c1 ttl "[$VIP6]:5353" udp 64)" "icmp6 type 1 code 4 from $VIP6"

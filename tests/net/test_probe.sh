@@ -234,6 +234,23 @@ tap_ok "the check of its address fails: down" lab_wait_for 10 is_down seg b2
 tap_ok "  with that reason" is_told seg b2 why '^http: '
 server health2 b2 81
 tap_ok "  and back" lab_wait_for 10 is_up seg b2
+
+# Of six addresses the last.
+sed -i 's|vips: \["192.0.2.2:80", "\[2001:db8::2\]:80"\]|vips: ["192.0.2.2:80", "[2001:db8::2]:80", "192.0.2.21:80",\
+     "192.0.2.22:80", "192.0.2.23:80", "192.0.2.24:80"]|' $YAML
+for n in 1 2; do
+	lab_addr b$n lo 192.0.2.2{1,2,3,4}/32
+done
+ip -n b2 addr del 192.0.2.24/32 dev lo
+weir reload -q -c $YAML >/dev/null
+tap_ok "of six addresses the last is not there: down" lab_wait_for 10 is_down seg b2
+tap_ok "  said so" said "pool seg: backend b2 down: no answer through l2 from 192.0.2.24:80 in 400ms (2 checks in a row)"
+tap_ok "  and it stays down, though five answer" stays down seg b2
+tap_ok "  the other one has all: up" is_up seg b1
+lab_addr b2 lo 192.0.2.24/32
+tap_ok "  and back" lab_wait_for 10 is_up seg b2
+probe_yaml >$YAML
+weir reload -q -c $YAML >/dev/null
 lab_stop http1
 tap_ok "nobody listens at the service's address: down, though that check succeeds" lab_wait_for 10 is_down seg b1
 tap_ok "  said so" said "pool seg: backend b1 down: connection refused through l2 by 192.0.2.2:80 (2 checks in a row)"
@@ -252,7 +269,7 @@ lab_addr edge eth2 10.3.2.2/24
 ip -n edge neigh replace 10.3.2.99 dev eth2 lladdr "$(lab_mac b2 eth0)"
 sed -i 's/^pools:/  - {name: edge, vips: ["10.3.2.1:80"], pool: own}\n&/' $YAML
 kill -HUP "$(lab_pid agent)"
-tap_ok "the address that this host has becomes a service's" lab_wait_for 10 said "generation 2"
+tap_ok "the address that this host has becomes a service's" lab_wait_for 10 said "generation 4"
 lab_addr b2 lo 10.3.2.1/32
 tap_ok "  asked from another one: up as before" stays up nat l2
 ip -n b2 addr del 10.3.2.1/32 dev lo

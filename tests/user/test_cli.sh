@@ -123,7 +123,7 @@ end
 begin "-h explains instead of running, wherever it stands"
 try cache drop a b -h
 is "status" $status 0
-has "output" "$out" "Usage: weir cache drop KEY..."
+has "output" "$out" "Usage: weir cache drop [KEY...]"
 end
 
 begin "help that could not be printed is a failure"
@@ -169,9 +169,9 @@ mistake "no option '-c' before a command" -c x load
 end
 
 begin "a noun without its verb, and a wrong verb, are told"
-mistake "cache: a verb is missing, one of: warm, show, get, put, drop, flush" cache
+mistake "cache: a verb is missing, one of: warm, show, get, why, policy, export, import, put, drop, flush" cache
 mistake "cache: no verb 'shwo'; did you mean 'cache show'?" cache shwo
-mistake "cache: a verb is missing, one of: warm, show, get, put, drop, flush" cache -q
+mistake "cache: a verb is missing, one of: warm, show, get, why, policy, export, import, put, drop, flush" cache -q
 mistake "cache: no verb '--top'" cache --top 5 show
 mistake "service: a verb is missing, one of: show, add, set, del" service
 mistake "backend: a verb is missing, one of: show, add, set, drain, enable, disable, del" backend
@@ -207,7 +207,6 @@ mistake "cache warm: LIST is missing" cache warm
 mistake "cache get: KEY is missing" cache get
 mistake "cache put: KEY is missing" cache put
 mistake "cache put: VALUE is missing" cache put key
-mistake "cache drop: KEY is missing" cache drop --
 mistake "cache get: one argument too many: 'b'" cache get a b
 mistake "cache get: one argument too many: '-b'" cache get -- -a -b
 mistake "cache put: one argument too many: 'd'" cache put a b d
@@ -275,12 +274,12 @@ wrong_value "service set: --fail is drop or reset, not 'backup'" service set www
 wrong_value "service set: --quantum takes a number from 0 to 50, not '51'" service set www --quantum 51%
 wrong_value "service set: --bound takes a number from 1 to 1000, not ''" service set www --bound %
 wrong_value "flow show: --limit takes a number, not '-1'" flow show --limit -1
-wrong_value "flow show: 'state=open,udp': a state is open, half-open, closing, closed, udp, found or resting" \
+wrong_value "flow show: 'state=open,udp': a state is open, half-open, closing, closed, udp, found, resting or reset" \
 	flow show state=open,udp
 wrong_value "flow show: 'port=1': port is there twice" flow show port=2 port=1
 wrong_value "flow top: --by is latency, bytes or packets, not 'age'" flow top --by age
 wrong_value "flow top: --limit takes a number from 0 to 4194304, not '5k'" flow top --limit 5k
-wrong_value "flow top: 'state=open,udp': a state is open, half-open, closing, closed, udp, found or resting" \
+wrong_value "flow top: 'state=open,udp': a state is open, half-open, closing, closed, udp, found, resting or reset" \
 	flow top state=open,udp
 paths="hit, miss, request, request_acked, connect_server, connect_client, connect, rtt_server, rtt_client"
 wrong_value "latency show: no path 'hits'; there is: $paths" latency show www --path hits
@@ -374,6 +373,8 @@ try check -c "$here/docs/weir.example.yaml"
 has "latency in words" "$out" "latency, of 32,768 flows at most
   measured: each flow at most every 4ms, lost without a reply for 1s
   logged: flows with a request of more than 250ms"
+is "what shards do not get" "$(grep -c 'flush_all' <<<"$err")" 1
+has "what shards do not get" "$err" "note: service users: requests that name no single key, flush_all too, go to pool users-any and not to the shards"
 end
 
 begin "check of a file that is not there is a failure that names it"

@@ -345,6 +345,8 @@ static void test_defaults(void)
 		CHECK_INT(c->capacity, 100000);
 		CHECK_INT(c->memory, 391 * 65536); /* 25.6 MB, rounded up to whole slabs */
 		CHECK_INT(c->hit_counters, 1);
+		CHECK_INT(c->conns, 16384);
+		CHECK_INT(c->sample, 16);
 		CHECK_STR(s->origin, "");
 		CHECK_INT(s->ttl_ns, 300 * SECOND);
 		CHECK_INT(s->value_max, 1392);
@@ -527,6 +529,14 @@ static const struct fault_row cache_rows[] = {
 	  "w:3: cache.memory: '68719476737' is not from 1 byte to 64G\n" },
 	{ "memory beyond 64 bits", CACHE("memory: 99999999T"),
 	  "w:3: cache.memory: '99999999T' is not from 1 byte to 64G\n" },
+	{ "too few connections", CACHE("connections: 255"),
+	  "w:3: cache.connections: '255' is not a number of connections from 256 to 1M, as in 5000 or 16K, or 0: TCP is "
+	  "not followed\n" },
+	{ "too many connections", CACHE("connections: 1048577"),
+	  "w:3: cache.connections: '1048577' is not a number of connections from 256 to 1M, as in 5000 or 16K, or 0: TCP "
+	  "is not followed\n" },
+	{ "a sample of a million and one", CACHE("sample: 1000001"),
+	  "w:3: cache.sample: '1000001' is not a number from 0 to 1000000\n" },
 	{ "a boolean that is neither", CACHE("hit_counters: maybe"),
 	  "w:3: cache.hit_counters: 'maybe' is not one of false, true\n" },
 };
@@ -849,15 +859,25 @@ static void test_memory(void)
 	CHECK_INT(m.index, 262144 * 64);
 	CHECK_INT(m.hits, 1000000 * 8 * 2);
 	CHECK_INT(m.fences, 262144 * 16 + 64 * 32);
-	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + steering_bytes(2));
+	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + 64 * 16 * 8 * 2 + 65 * 128 +
+				   steering_bytes(2));
 	CHECK_INT(m.flows, 0);
+	CHECK_INT(m.conns, 0);
 	CHECK_INT(m.total, m.index + m.slabs + m.hits + m.fences + m.other);
+	c.conns = 1024;
+	c.sample = 16;
+	config_memory(&c, 2, &m);
+	CHECK_INT(m.conns, 1024 * sizeof(struct weir_conn));
+	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + 64 * 16 * 8 * 2 + 65 * 128 +
+				   steering_bytes(2) + 4096 * 280 * 2);
+	CHECK_INT(m.total, m.index + m.slabs + m.hits + m.fences + m.conns + m.other);
+	c.conns = c.sample = 0;
 	c.hit_counters = 0;
 	c.nifaces = 2;
 	config_memory(&c, 2, &m);
 	CHECK_INT(m.hits, 0);
-	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + steering_bytes(2) +
-				   2 * (2 * 2 * 3704 + 2 * sizeof(struct weir_config)));
+	CHECK_INT(m.other, 8192 * 8 + 65 * 64 * 16 * 2 + sizeof(struct weir_ctl) + 64 * 16 * 8 * 2 + 65 * 128 +
+				   steering_bytes(2) + 2 * (2 * 2 * 3776 + 2 * sizeof(struct weir_config)));
 	test_end();
 }
 

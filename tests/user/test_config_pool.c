@@ -331,6 +331,8 @@ static void test_good_rows(void)
 		{ "a service without a cache for all of both families", WITH("clients: [0.0.0.0/0]") },
 		{ "protocol: udp", WITH("protocol: udp") },
 		{ "fragments: steer", WITH("fragments: steer") },
+		{ "NAT behind several addresses, of which some share a port",
+		  IFACES NAT "services:\n- {name: a, vips: ['192.0.2.1:1', '192.0.2.2:1', '192.0.2.1:2'], pool: nat}\n" },
 		{ "NAT on one address with ports apart",
 		  IFACES "pools:\n- {name: web, delivery: nat, backends: [{name: a, address: '10.8.0.1:80'},\n"
 			 "  {name: b, address: '10.8.0.1:81'}]}\n" SERVICE },
@@ -702,26 +704,30 @@ static const struct fault_row nat_rows[] = {
 	  IFACES NAT "services:\n- {name: a, vips: ['192.0.2.1:1'], pool: nat}\n"
 		     "- {name: b, vips: ['192.0.2.1:2'], pool: nat}\n",
 	  "w:8: services[1].pool: 'nat' has NAT backends and already belongs to services[0]\n" },
-	{ "two addresses", IFACES NAT "services:\n- {name: a, vips: ['192.0.2.1:1', '192.0.2.2:1'], pool: nat}\n",
-	  "w:7: services[0].pool: 'nat' has NAT backends, whose replies must come from one address, and vips are "
-	  "2: make a service and a pool for each\n" },
 	{ "an address of either family",
 	  IFACES NAT "services:\n- {name: a, vips: ['192.0.2.1:1', '[2001:db8::1]:1'], pool: nat}\n",
-	  "w:7: services[0].pool: 'nat' has NAT backends, whose replies must come from one address, and vips are "
-	  "2: make a service and a pool for each\n" },
+	  "w:7: services[0].pool: NAT keeps the family: backend 'b1' of 'nat' is IPv4, and [2001:db8::1]:1 IPv6: "
+	  "make a service and a pool for each family\n" },
 	{ "a backend of the other family",
 	  IFACES NAT "services:\n- {name: a, vips: ['[2001:db8::1]:1'], pool: nat}\n",
 	  "w:7: services[0].pool: NAT keeps the family: backend 'b1' of 'nat' is IPv4, and [2001:db8::1]:1 "
-	  "IPv6\n" },
+	  "IPv6: make a service and a pool for each family\n" },
 	{ "one NAT backend among tunnels",
 	  NATS("- name: web\n  backends:\n  - {name: a, address: 'fd00::1'}\n"
 	       "  - {name: b, address: 'fd00::2', delivery: nat}\n") SERVICE,
-	  "w:8: services[0].pool: NAT keeps the family: backend 'b' of 'web' is IPv6, and 192.0.2.1:80 IPv4\n" },
+	  "w:8: services[0].pool: NAT keeps the family: backend 'b' of 'web' is IPv6, and 192.0.2.1:80 IPv4: "
+	  "make a service and a pool for each family\n" },
 	{ "a backend in two pools",
 	  NATS("- {name: web, delivery: nat, backends: [{name: a, address: '10.8.0.1:80'}]}\n"
 	       "- {name: n, delivery: nat, backends: [{name: a, address: '10.8.0.1:80'}]}\n") SERVICE,
 	  "w:4: pools[1].backends[0].address: '10.8.0.1:80' port 80 is already pools[0].backends[0], and with NAT "
 	  "a reply must tell whose it is\n" },
+	{ "a backend twice by the port of the service's second address",
+	  NATS("- name: nat\n  delivery: nat\n  backends:\n  - {name: a, address: '10.8.0.1:81'}\n"
+	       "  - {name: b, address: 10.8.0.1}\n")
+	  "services:\n- {name: a, vips: ['192.0.2.1:80', '192.0.2.2:80', '192.0.2.1:81'], pool: nat}\n",
+	  "w:7: pools[0].backends[1].address: '10.8.0.1' port 81 is already pools[0].backends[0], and with NAT a "
+	  "reply must tell whose it is\n" },
 	{ "a backend twice by the service's port",
 	  NATS("- name: web\n  delivery: nat\n  backends:\n  - {name: a, address: '10.8.0.1:80'}\n"
 	       "  - {name: b, address: 10.8.0.1}\n") SERVICE,
@@ -883,7 +889,7 @@ static void test_memory(void)
 	test_begin("memory: the fixed maps of steering, next hops by CPU");
 	config_memory(&c, 1, &m);
 	CHECK_INT(m.total, m.index + m.slabs + m.hits + m.fences + m.flows + m.other);
-	CHECK_INT(with.other - m.other, 4096 * 48 + 65 * 64 * 16);
+	CHECK_INT(with.other - m.other, 4096 * 48 + 65 * 64 * 16 + 64 * 16 * 8);
 	CHECK(m.other > 64 * (sizeof(struct weir_pool) + sizeof(struct weir_maglev)) +
 				4096 * (sizeof(struct weir_backend) + sizeof(struct weir_ctl_backend)));
 	test_end();

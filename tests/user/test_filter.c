@@ -103,6 +103,7 @@ static void test_states(void)
 		{"state=udp", WEIR_FLOW_UDP},       {"state=closing", WEIR_FLOW_FIN_C},
 		{"state=closing", WEIR_FLOW_FIN_B}, {"state=closed", WEIR_FLOW_CLOSED},
 		{"state=found", WEIR_FLOW_FOUND},   {"state=resting", WEIR_FLOW_RESTING},
+		{"state=reset", WEIR_FLOW_RESET},
 	};
 
 	test_begin("every state of the table has a word, which lets through no other");
@@ -242,7 +243,7 @@ static void test_sentences(void)
 	add(&f, "port=x");
 	CHECK_STR(why, "a port is 1 to 65535");
 	add(&f, "state=x");
-	CHECK_STR(why, "a state is open, half-open, closing, closed, udp, found or resting");
+	CHECK_STR(why, "a state is open, half-open, closing, closed, udp, found, resting or reset");
 	test_end();
 }
 

@@ -97,6 +97,21 @@ static struct list *some(void)
 
 /* ---- numbers ---------------------------------------------------------------------------------- */
 
+/* By trying all lengths. */
+static const char *shortest(double value)
+{
+	static char text[40];
+
+	for (int digits = 1; digits <= 17; digits++) {
+		snprintf(text, sizeof(text), "%.*g", digits, value);
+		if (strtod(text, NULL) == value)
+			break;
+	}
+	if (value == rint(value) && fabs(value) < 1e17)
+		snprintf(text, sizeof(text), "%.0f", value + 0.0);
+	return strcmp(text, "-0") ? text : "0";
+}
+
 static void test_numbers(void)
 {
 	static const struct {
@@ -123,6 +138,15 @@ static void test_numbers(void)
 		memcpy(&value, &bits, sizeof(value));
 		if (isfinite(value) && strtod(metrics_number(value, text), NULL) != value)
 			CHECK_STR(text, "the same");
+	}
+	test_end();
+	test_begin("  nothing shorter does: nanoseconds in seconds, thirds, what is hardly a number");
+	for (int i = 0; i < 20000; i++) {
+		__u64 ns = ((__u64)random() << 31 | random()) >> i % 62;
+
+		CHECK_STR(metrics_number(ns / 1e9, text), shortest(ns / 1e9));
+		CHECK_STR(metrics_number(ns / 3.0, text), shortest(ns / 3.0));
+		CHECK_STR(metrics_number(-(ns * 5e-324), text), shortest(-(ns * 5e-324)));
 	}
 	test_end();
 }
@@ -183,30 +207,118 @@ static __u64 below(const struct weir_histogram *h, __u64 ns)
 	return n;
 }
 
-static void test_histogram(void)
+#define BUCKET "weir_latency_seconds_bucket{service=\"web\",path=\"hit\",le=\""
+
+/* The bounds of a list's histogram, in ns, and the counts below them, without +Inf. How many there are. */
+static unsigned read_bounds(const struct metrics *ms, __u64 ns[64], __u64 n[64])
 {
-	const char *head = "weir_latency_seconds_bucket{service=\"web\",path=\"hit\",le=\"";
+	char *text = TEXT_OF(metrics_prometheus(f, ms, false)), *line, *save, *end;
+	unsigned found = 0;
+
+	for (line = strtok_r(text, "\n", &save); line && found < 64; line = strtok_r(NULL, "\n", &save)) {
+		if (strncmp(line, BUCKET, strlen(BUCKET)) || strstr(line, "+Inf"))
+			continue;
+		ns[found] = llround(strtod(line + strlen(BUCKET), &end) * 1e9);
+		CHECK(!strncmp(end, "\"} ", 3));
+		n[found++] = strtoull(end + 3, NULL, 10);
+	}
+	free(text);
+	return found;
+}
+
+static void test_bounds(void)
+{
 	struct weir_histogram h;
 	struct list *l = with_histogram(&h);
-	char *text, *line, *save, want[128];
-	unsigned buckets = 0;
+	__u64 ns[64], n[64];
 
 	test_begin("a histogram is cumulative, with bounds that are bounds of buckets: 2^10 ns to 2^36 ns");
-	text = TEXT_OF(metrics_prometheus(f, &l->ms, false));
-	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		__u64 ns = 1ULL << (WEIR_LAT_FIRST + buckets);
-		char *end;
-
-		if (strncmp(line, head, strlen(head)) || strstr(line, "+Inf"))
-			continue;
-		CHECK_INT(llround(strtod(line + strlen(head), &end) * 1e9), ns);
-		CHECK_INT(weir_lat_bound(weir_lat_bucket(ns)), ns);
-		snprintf(want, sizeof(want), "\"} %llu", below(&h, ns));
-		CHECK_STR(end, want);
-		buckets++;
+	CHECK_INT(read_bounds(&l->ms, ns, n), 27);
+	for (unsigned i = 0; i < 27; i++) {
+		CHECK_INT(ns[i], 1ULL << (WEIR_LAT_FIRST + i));
+		CHECK_INT(weir_lat_bound(weir_lat_bucket(ns[i])), ns[i]);
+		CHECK_INT(n[i], below(&h, ns[i]));
 	}
-	CHECK_INT(buckets, 27);
-	free(text);
+	test_end();
+	test_begin("  or two in each octave, these and half as much again");
+	l->f[0].halves = true;
+	CHECK_INT(read_bounds(&l->ms, ns, n), 53);
+	for (unsigned i = 0; i < 53; i++) {
+		CHECK_INT(ns[i], (2ULL + i % 2) << (WEIR_LAT_FIRST - 1 + i / 2));
+		CHECK_INT(weir_lat_bound(weir_lat_bucket(ns[i])), ns[i]);
+		CHECK_INT(n[i], below(&h, ns[i]));
+	}
+	free(l);
+	test_end();
+}
+
+/* As histogram_quantile() has it, of what lies between the bounds. */
+static double line_drawn(const __u64 *ns, const __u64 *n, double rank)
+{
+	unsigned i = 0;
+	__u64 below;
+
+	while (n[i] < rank)
+		i++;
+	below = i ? n[i - 1] : 0;
+	return (i ? ns[i - 1] : 0) + (ns[i] - (i ? ns[i - 1] : 0)) * (rank - below) / (n[i] - below);
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* The largest factor between a quantile as Prometheus tells it and the value that it is. */
+static double worst_quantile(struct list *l, struct weir_histogram *h, bool halves)
+{
+	__u64 values[100], ns[64], n[64];
+	double worst = 1;
+
+	l->f[0].halves = halves;
+	for (int round = 0; round < 100; round++) {
+		unsigned wide = 1 + random() % 24;
+
+		memset(h->n, 0, sizeof(h->n));
+		for (int i = 0; i < 100; i++) {
+			values[i] = (1ULL << WEIR_LAT_FIRST) * exp2(1 + wide * drand48());
+			h->n[weir_lat_bucket(values[i])]++;
+		}
+		qsort(values, 100, sizeof(values[0]), by_size);
+		read_bounds(&l->ms, ns, n);
+		for (int rank = 1; rank <= 100; rank++) {
+			double off = line_drawn(ns, n, rank) / values[rank - 1];
+
+			worst = fmax(worst, fmax(off, 1 / off));
+		}
+	}
+	return worst;
+}
+
+static void test_quantiles(void)
+{
+	struct weir_histogram h;
+	struct list *l = with_histogram(&h);
+	double one, two;
+
+	test_begin("histogram_quantile() is wrong by half at most with two bounds an octave, by twice with one");
+	one = worst_quantile(l, &h, false);
+	two = worst_quantile(l, &h, true);
+	CHECK(two <= 1.5 && two > 1.2);
+	CHECK(one <= 2 && one > two);
+	free(l);
+	test_end();
+}
+
+static void test_histogram(void)
+{
+	struct weir_histogram h;
+	struct list *l = with_histogram(&h);
+	char *text, want[128];
+
+	test_begin("  and everything is below +Inf");
 	text = TEXT_OF(metrics_prometheus(f, &l->ms, true));
 	snprintf(want, sizeof(want), "le=\"+Inf\"} %llu\n", latency_count(&h));
 	CHECK(strstr(text, want));
@@ -435,6 +547,31 @@ static void test_statsd_since(void)
 	test_end();
 }
 
+/* Of an interface: it counted long before any load, and goes on through one. */
+static void test_foreign(void)
+{
+	struct list *now = new_list(), *then = new_list();
+	struct metric_family *f;
+
+	test_begin("StatsD: what the kernel counts goes on through a load; what was not there before adds nothing");
+	sample(family(now, "weir_loaded_timestamp_seconds", METRIC_GAUGE, ""), NULL, NULL, 10);
+	sample(family(then, "weir_loaded_timestamp_seconds", METRIC_GAUGE, ""), NULL, NULL, 9);
+	f = family(then, "weir_interface_receive_bytes", METRIC_COUNTER, "bytes");
+	sample(f, "interface", "eth0", 1000);
+	sample(f, "interface", "made_anew", 1000);
+	f = family(now, "weir_interface_receive_bytes", METRIC_COUNTER, "bytes");
+	f->foreign = true;
+	sample(f, "interface", "eth0", 1030);
+	sample(f, "interface", "eth1", 5000000);
+	sample(f, "interface", "made_anew", 7);
+	check_text(TEXT_OF(metrics_statsd(f, &now->ms, &then->ms, "p", 1432)),
+		   "p.loaded_timestamp_seconds:10|g\np.interface_receive_bytes.eth0:30|c\n"
+		   "p.interface_receive_bytes.made_anew:7|c\n");
+	free(now);
+	free(then);
+	test_end();
+}
+
 static void test_statsd_histogram(void)
 {
 	struct weir_histogram now, then;
@@ -599,12 +736,15 @@ int main(void)
 {
 	test_numbers();
 	test_text();
+	test_bounds();
 	test_histogram();
+	test_quantiles();
 	test_promtool();
 	test_json();
 	test_emf();
 	test_statsd();
 	test_statsd_since();
+	test_foreign();
 	test_statsd_histogram();
 	test_datagrams();
 	test_full();

@@ -994,6 +994,30 @@ static void test_nat_rows(struct config *c, struct config_service *s)
 	CHECK_INT(v.vip.w[0], inet_addr("192.0.2.2"));
 	test_end();
 
+	test_begin("several addresses: an entry is the first one's that its port may be of, and the next one's without it");
+	s->vips[1] = s->vips[2] = s->vips[0];
+	s->vips[1].addr.w[0] = inet_addr("192.0.2.3");
+	s->vips[2].port = htons(81);
+	s->nvips = 3;
+	web.backends[1].via = WEIR_VIA_NAT;
+	CHECK_INT(apply(&f, c, false), 0);
+	CHECK_INT(nat_count(), 3); /* one of the port 8080, and one each of 80 and 81 */
+	CHECK_INT(nat_lookup("10.0.0.1", 8080, IPPROTO_TCP, &v), 0);
+	CHECK_INT(v.vip.w[0], inet_addr("192.0.2.2"));
+	CHECK_INT(ntohs(v.port), 80);
+	CHECK_INT(nat_lookup("10.0.0.2", 80, IPPROTO_TCP, &v), 0);
+	CHECK_INT(v.vip.w[0], inet_addr("192.0.2.2"));
+	CHECK_INT(nat_lookup("10.0.0.2", 81, IPPROTO_TCP, &v), 0);
+	CHECK_INT(ntohs(v.port), 81);
+	s->vips[0] = s->vips[1];
+	s->nvips = 1;
+	web.backends[1].via = WEIR_VIA_L2;
+	CHECK_INT(apply(&f, c, false), 0);
+	CHECK_INT(nat_count(), 1);
+	CHECK_INT(nat_lookup("10.0.0.1", 8080, IPPROTO_TCP, &v), 0);
+	CHECK_INT(v.vip.w[0], inet_addr("192.0.2.3"));
+	test_end();
+
 	test_begin("without programs that run, a command cannot add a translated backend: nothing is left of it");
 	web.backends[2].via = WEIR_VIA_NAT;
 	CHECK(pools_add(&f.m, 0, &web.backends[2]) < 0);
@@ -1010,8 +1034,8 @@ static void test_nat_rows(struct config *c, struct config_service *s)
 
 static void test_nat(void)
 {
-	struct config_vip vip = { .addr = { { inet_addr("192.0.2.1") } }, .port = htons(80), .family = 4 };
-	struct config_service s = { .name = "front", .vips = &vip, .nvips = 1, .flags = WEIR_SVC_TCP | WEIR_SVC_UDP,
+	struct config_vip vips[3] = { { .addr = { { inet_addr("192.0.2.1") } }, .port = htons(80), .family = 4 } };
+	struct config_service s = { .name = "front", .vips = vips, .nvips = 1, .flags = WEIR_SVC_TCP | WEIR_SVC_UDP,
 				    .migrate_pool = CONFIG_NO_POOL, .fallback = CONFIG_NO_POOL };
 	struct config c = { .pools = &web, .npools = 1, .services = &s, .nservices = 1 };
 

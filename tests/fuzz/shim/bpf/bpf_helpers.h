@@ -29,6 +29,7 @@ __u64 bpf_ktime_get_coarse_ns(void);
 __u64 bpf_ktime_get_ns(void);
 __u64 bpf_jiffies64(void);
 __u32 bpf_get_smp_processor_id(void);
+__u32 bpf_get_prandom_u32(void);
 long bpf_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int len, __u32 flags);
 long bpf_redirect(__u32 ifindex, __u64 flags);
 
