@@ -83,7 +83,7 @@ static __always_inline __u32 take_part(struct xdp_md *ctx, struct weir_work *w, 
 	first = data + off;
 	OPAQUE(first);
 #pragma clang loop unroll(disable)
-	for (i = 0; i < TRACK_LINE; i += 8) {
+	for (i = 0; i < TRACK_LINE; i += i ? 8 : 4) { /* behind "get " and "set " words are read as they are stored */
 		if (i + 8 > left)
 			break;
 		from = first + i;
@@ -103,7 +103,7 @@ static __always_inline __u32 take_part(struct xdp_md *ctx, struct weir_work *w, 
 	from = data + last;
 	if (from + 8 > data_end)
 		return 0;
-	word = LOAD(__u64, from) >> (8 - (left & 7)) * 8;
+	word = LOAD(__u64, from) >> ((8 - (left - i)) & 7) * 8;
 	*(__u64 *)area_at(w, at + i) = word;
 	mark = newlines(word);
 	return line && mark ? (i + bytes_below(mark) + 1) | TAKEN_LINE : left;
@@ -373,19 +373,18 @@ static __always_inline __u32 stream_line(struct weir_conn *c, struct weir_work *
 /*
  * Copies one line of the bytes [off, end) of the frame, or what there is of it, to the area. If it is whole, and one
  * of those that most are: how many bytes of the stream it takes with its data, also of those that are yet to come.
- * Else 0, and stream_rest() goes on. A global function, as the next two, to be verified once.
+ * Else 0, and stream_rest() goes on.
  */
-__noinline __u32 stream_text(struct xdp_md *ctx, __u32 at, __u32 off, __u32 end, __u32 svc)
+static __always_inline __u32 text_command(struct xdp_md *ctx, struct weir_conn *c, struct weir_work *w, __u32 at,
+					  __u32 off, __u32 end, __u32 svc)
 {
-	struct weir_conn *c = conn_at(at);
-	struct weir_work *w = work_area();
 	__u32 n;
 
-	if (!c || !w)
-		return 0;
 	if (c->saved)
 		restore(at);
-	w->taken = n = take_part(ctx, w, off, end, c->saved, true);
+	n = take_part(ctx, w, off, end, c->saved, true);
+	FORGET(n, w);
+	w->taken = n;
 	if (!(n & TAKEN_LINE) || c->state != WEIR_CONN_TEXT)
 		return 0;
 	n &= ~TAKEN_LINE;
@@ -399,6 +398,15 @@ __noinline __u32 stream_text(struct xdp_md *ctx, __u32 at, __u32 off, __u32 end,
 	c->saved = 0;
 	c->pos += n;
 	return n;
+}
+
+/* The same, for those behind the first of a segment: a global function, as the next two, to be verified once. */
+__noinline __u32 stream_text(struct xdp_md *ctx, __u32 at, __u32 off, __u32 end, __u32 svc)
+{
+	struct weir_conn *c = conn_at(at);
+	struct weir_work *w = work_area();
+
+	return c && w ? text_command(ctx, c, w, at, off, end, svc) : 0;
 }
 
 /* All other text. 0: lost. */
@@ -426,10 +434,19 @@ __noinline __u32 stream_rest(__u32 at, __u32 off, __u32 end, __u32 svc)
 
 /* ---- binary ----------------------------------------------------------------------------------- */
 
-/* Extras and a key that memcached takes; the others close the connection. */
+/* What is read of a request: its header, extras and key. */
 static __always_inline __u32 binary_head(const struct bin_request *b)
 {
 	return sizeof(*b) + b->ext_len + bpf_ntohs(b->key_len);
+}
+
+/* A header that memcached takes: others it closes the connection for. (Extras and key are part of the body.) */
+static __always_inline bool head_ok(const struct bin_request *b)
+{
+	__u32 body = bpf_ntohl(b->body_len);
+
+	return b->magic == BIN_REQ && body <= TRACK_DATA && binary_head(b) <= sizeof(*b) + body &&
+	       binary_head(b) <= WEIR_CONN_LINE;
 }
 
 /* Whether memcached reads on behind this body, for a request that only reads; see dispatch_bin_command() there. */
@@ -482,7 +499,7 @@ __noinline __u32 stream_binary(struct xdp_md *ctx, __u32 at, __u32 off, __u32 en
 			c->pos += have - had;
 			return have - had;
 		}
-		if (b->magic != BIN_REQ || bpf_ntohl(b->body_len) > TRACK_DATA || binary_head(b) > WEIR_CONN_LINE) {
+		if (!head_ok(b)) {
 			conn_lose(at, svc, WEIR_TRACK_COMMAND);
 			return 0;
 		}
@@ -510,23 +527,25 @@ static __always_inline void first_byte(struct xdp_md *ctx, struct weir_conn *c, 
 static __always_inline bool stream_read(struct xdp_md *ctx, struct weir_conn *c, struct weir_work *w, __u32 at,
 					__u32 off, __u32 end, __u32 svc)
 {
+	__u32 n = 0;
+
 	if (c->flags & WEIR_CONN_FIRST)
 		first_byte(ctx, c, w, off);
+	if (c->state != WEIR_CONN_BINARY)
+		n = text_command(ctx, c, w, at, off, end, svc) ?: stream_rest(at, off, end, svc);
+	else
+		n = stream_binary(ctx, at, off, end, svc);
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < TRACK_COMMANDS; i++) {
-		__u32 n;
-
-		if (c->state == WEIR_CONN_BINARY)
-			n = stream_binary(ctx, at, off, end, svc);
-		else
-			n = stream_text(ctx, at, off, end, svc) ?: stream_rest(at, off, end, svc);
-		if (!n)
-			return false;
-		if (n >= end - off)
-			return true;
+	for (int i = 1; i < TRACK_COMMANDS; i++) {
+		if (!n || n >= end - off)
+			break;
 		off += n;
+		if (c->state != WEIR_CONN_BINARY)
+			n = stream_text(ctx, at, off, end, svc) ?: stream_rest(at, off, end, svc);
+		else
+			n = stream_binary(ctx, at, off, end, svc);
 	}
-	return false;
+	return n && n >= end - off;
 }
 
 /* ---- segments --------------------------------------------------------------------------------- */

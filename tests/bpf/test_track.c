@@ -351,6 +351,15 @@ static void test_bin_others(void)
 	bin_msg(&m, &(struct bin){.op = 0x04, .key = "foo"});
 	m.b[8] = 0x7f; /* the body's length: two gigabytes */
 	test_bin(&m, LOST);
+	bin_msg(&m, &(struct bin){.op = 0x0a});
+	m.b[4] = 47; /* extras beyond the body */
+	test_bin(&m, LOST);
+	bin_msg(&m, &(struct bin){.op = 0x0a});
+	m.b[3] = 1; /* a key beyond it */
+	test_bin(&m, LOST);
+	bin_msg(&m, &(struct bin){.op = 0x10, .key = "items"});
+	m.b[11]--;
+	test_bin(&m, LOST);
 	test_end();
 	test_begin("binary behind binary is none");
 	{
