@@ -412,6 +412,9 @@ static __always_inline int meta_get(struct weir_work *w, __u32 pos, __u32 nl, __
 /* Commands of more than eight letters, by their first eight. */
 static __always_inline int long_verb(struct weir_work *w, __u64 verb, __u32 pos, __u32 svc)
 {
+	if (pos == WEIR_FRAME_HDR + 11 && verb == VERB8('l', 'r', 'u', '_', 'c', 'r', 'a', 'w') &&
+	    LOAD(__u32, AT(w, pos - 3)) << 8 == VERB4(0, 'l', 'e', 'r')) /* dumps keys, mostly */
+		return WEIR_R_READ_OTHER;
 	if (pos != WEIR_FRAME_HDR + 9)
 		return WEIR_R_UNKNOWN;
 	if (verb == VERB8('f', 'l', 'u', 's', 'h', '_', 'a', 'l') && *AT(w, pos - 1) == 'l')

@@ -24,6 +24,7 @@ struct traffic {
 	struct path paths[WEIR_BACKENDS_MAX][WEIR_BACKEND_PATHS];
 	__u8 left[WEIR_POOLS_MAX][WEIR_BACKEND_PATHS]; /* seconds until that is no longer lately */
 	enum source source[WEIR_POOLS_MAX];
+	bool guessed[WEIR_BACKENDS_MAX]; /* the latency was not measured by the source, but given in proportion */
 };
 
 struct traffic *traffic_new(void)
@@ -117,9 +118,21 @@ static void change_source(struct traffic *t, const struct pools_mem *m, unsigned
 		__u64 before = m->backend_ctl[b].latency_ns;
 
 		pools_latency_unknown(m, b);
-		if (to != BY_CHECKS && !t->paths[b][path_of(to)].mean_ns)
+		t->guessed[b] = to != BY_CHECKS && !t->paths[b][path_of(to)].mean_ns;
+		if (t->guessed[b])
 			pools_latency(m, b, before * times);
 	}
+}
+
+/* What is measured takes the place of a guess at once: smoothed with it, it would count an eighth. */
+static void measured(struct traffic *t, const struct pools_mem *m, unsigned backend, __u64 mean_ns)
+{
+	if (!mean_ns)
+		return;
+	if (t->guessed[backend])
+		pools_latency_unknown(m, backend);
+	t->guessed[backend] = false;
+	pools_latency(m, backend, mean_ns);
 }
 
 static void look_at_pool(struct traffic *t, const struct pools_mem *m, unsigned pool)
@@ -135,7 +148,7 @@ static void look_at_pool(struct traffic *t, const struct pools_mem *m, unsigned 
 	if (source != t->source[pool])
 		change_source(t, m, pool, source);
 	for (int b = pools_next(m, pool, -1); source != BY_CHECKS && b >= 0; b = pools_next(m, pool, b))
-		pools_latency(m, b, t->paths[b][path_of(source)].mean_ns);
+		measured(t, m, b, t->paths[b][path_of(source)].mean_ns);
 }
 
 void traffic_look(struct traffic *t, const struct pools_mem *m)

@@ -103,6 +103,8 @@ static const struct row text_rows[] = {
 	NOT(READ_OTHER, "stats", "stats\r\n"),
 	NOT(READ_OTHER, "version", "version\r\n"),
 	NOT(READ_OTHER, "verbosity", "verbosity 1\r\n"),
+	NOT(READ_OTHER, "lru_crawler", "lru_crawler metadump all\r\n"),
+	NOT(UNKNOWN, "lru_crawled", "lru_crawled metadump all\r\n"),
 	NOT(READ_OTHER, "mn", "mn\r\n"),
 	NOT(READ_OTHER, "quit", "quit\r\n"),
 	NOT(READ_OTHER, "me", "me foo\r\n"),

@@ -62,6 +62,7 @@ static const struct command commands[] = {
 	C("me", "me foo\r\n", NONE),
 	C("version", "version\r\n", NONE),
 	C("verbosity", "verbosity 1\r\n", NONE),
+	C("lru_crawler", "lru_crawler metadump all\r\n", NONE),
 	C("stats", "stats items\r\n", NONE),
 	C("an empty line", "\r\n", NONE),
 	C("a bare newline", "\n", NONE),

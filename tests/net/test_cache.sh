@@ -66,6 +66,7 @@ tap_is "a metadump is recognised, and all its keys are warmed" \
 	"$(of_json "d['lists'][0]['format'], d['lines'], d['warmed'] + d['unchanged']" weir cache warm --json meta.dump)" \
 	'["metadump", 4, 4]'
 tap_counts "  so that the cold one hits" hit 1 ask 'get cold'
+tap_is "  and the dump itself fenced nothing" "$(of_json "d['unchanged']" weir cache warm --json hot.keys)" 3
 
 printf 'z,zipped\n' | gzip >list.gz
 tap_ok "a compressed list is loaded" weir cache warm list.gz
@@ -223,12 +224,12 @@ tap_is "  and shown as such" "$(of_json "d['keys'][-1]['state']" weir cache show
 
 ### Strangers
 
+tell 'set one 0 0 4' 'cold' >/dev/null
 weir cache put one hot >/dev/null
 ASK_FROM=10.8.0.2 ASK_TIMEOUT=0.3 tap_counts "strangers are dropped, and counted" stranger_drop 2 ask 'get one' 'get cold'
 tap_is "  and get nothing" "$OUT" $'-\n-'
 net_yaml 5000 'strangers: pass' >$YAML
 tap_ok "strangers: pass is reloaded" weir reload -q -c $YAML
-tell 'set one 0 0 4' 'cold' >/dev/null
 ASK_FROM=10.8.0.2 tap_counts "then strangers pass" stranger_pass 1 ask 'get one'
 tap_is "  to the origin" "$OUT" 'VALUE one 0 4\r\ncold\r\nEND\r\n'
 tap_is "  while clients hit" "$(ask 'get one')" 'VALUE one 0 3\r\nhot\r\nEND\r\n'

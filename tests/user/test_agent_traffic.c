@@ -154,6 +154,27 @@ static void test_source(void)
 	end(&s);
 }
 
+static void test_guess(void)
+{
+	static struct scene s;
+
+	begin(&s, 2);
+	test_begin("the first that is measured takes the place of such a guess, the next ones are smoothed");
+	pools_latency(&s.f.m, 0, 1 * MS);
+	pools_latency(&s.f.m, 1, 1 * MS);
+	count(&s, 0, WEIR_BACKEND_REQUEST, 10, 4 * MS);
+	look(&s);
+	CHECK_INT(latency(&s, 1), 4 * MS);
+	count(&s, 1, WEIR_BACKEND_REQUEST, 10, 40 * MS);
+	look(&s);
+	CHECK_INT(latency(&s, 1), 40 * MS);
+	count(&s, 1, WEIR_BACKEND_REQUEST, 10, 48 * MS);
+	look(&s);
+	CHECK_INT(latency(&s, 1), 41 * MS);
+	test_end();
+	end(&s);
+}
+
 static void test_none(void)
 {
 	static struct scene s;
@@ -175,6 +196,7 @@ int main(void)
 	test_mean();
 	test_old();
 	test_source();
+	test_guess();
 	test_none();
 	return test_done();
 }
