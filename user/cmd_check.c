@@ -128,6 +128,12 @@ static void print_hot(const struct config_service *s)
 	if (s->promote.on)
 		printf("  promote    the %u keys asked for most, %u times within %s\n", s->promote.top,
 		       s->promote.min_hits, human_duration(s->promote.window_ns));
+	if (s->refresh)
+		printf("  refresh    before they expire\n");
+	for (unsigned i = 0; i < s->nreplicas; i++)
+		printf("%s%s", i ? " " : "  replicas   ", s->replicas[i]);
+	if (s->nreplicas)
+		printf("\n");
 	if (s->flags & WEIR_SVC_NO_CSUM4)
 		printf("  checksum   none over IPv4\n");
 }
@@ -321,9 +327,14 @@ static json_t *json_clients(const struct config_service *s)
 /* What of a service is about its cache. */
 static void json_set_hot(json_t *doc, const struct config_service *s)
 {
-	json_t *hot = json_pack("{s:s?, s:o, s:I, s:b}", "origin", *s->origin ? s->origin : NULL,
+	json_t *replicas = json_array();
+	json_t *hot = json_pack("{s:s?, s:o, s:I, s:b, s:b, s:o}", "origin", *s->origin ? s->origin : NULL,
 				"ttl_seconds", json_seconds(s->ttl_ns), "value_max", (json_int_t)s->value_max,
-				"udp_checksum", !(s->flags & WEIR_SVC_NO_CSUM4));
+				"udp_checksum", !(s->flags & WEIR_SVC_NO_CSUM4), "refresh", s->refresh, "replicas",
+				replicas);
+
+	for (unsigned i = 0; i < s->nreplicas; i++)
+		json_array_append_new(replicas, json_string(s->replicas[i]));
 
 	json_object_set_new(hot, "promote",
 			    s->promote.on ? json_pack("{s:i, s:f, s:i}", "min_hits", (int)s->promote.min_hits,

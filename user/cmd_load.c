@@ -267,6 +267,8 @@ static int dry_run(struct job *j)
 	} else {
 		print_document(j, ok, NULL);
 	}
+	if (j->reload)
+		note("what the agent alone heeds (promote, refresh, replicas, policies, bus) is not compared");
 	if (ok)
 		note("nothing was changed; whether the programs load and attach is only known by doing it");
 	return ok ? EXIT_OK : EXIT_FAILED;
@@ -356,10 +358,10 @@ static void say_limits(const struct job *j, const struct weir_ctl *ctl)
 	if (ctl->lease_deadline_ns == WEIR_NEVER)
 		note("no agent: the lease never ends; nothing stops answering if this host's control plane "
 		     "is forgotten");
+	if (!ctl->conn_buckets)
+		note("cache.connections is 0: writes over TCP are not seen");
 	if (longest == WEIR_NEVER)
-		note("TCP writes are not seen yet, and with ttl: never nothing bounds staleness");
-	else
-		note("TCP writes are not seen yet; the TTL (%s) bounds staleness", human_duration(longest));
+		note("ttl: never: nothing bounds how stale an answer is after a write that is not seen");
 }
 
 static int report(struct job *j)

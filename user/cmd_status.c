@@ -292,14 +292,28 @@ static void print_pools(const struct status *t)
 	       t->by_hand, t->by_hand == 1 ? "" : "s");
 }
 
+static bool udp_seen(const struct status *t)
+{
+	return t->nifaces && t->egress;
+}
+
+static bool tcp_seen(const struct status *t)
+{
+	return udp_seen(t) && t->s.ctl->conn_buckets;
+}
+
 static void print_coherence(const struct status *t)
 {
-	printf("coherence  writes over UDP are %s; writes over TCP are not seen yet\n",
-	       t->egress && t->nifaces ? "seen" : "not all seen");
-	if (t->staleness == WEIR_NEVER)
-		printf("           a service has no TTL: nothing bounds how stale an answer can be\n");
+	bool udp = udp_seen(t), tcp = tcp_seen(t);
+
+	if (udp == tcp)
+		printf("coherence  writes over UDP and TCP are %s\n", udp ? "seen" : "not all seen");
 	else
-		printf("           after such a write an answer can be stale for up to %s, the TTL\n",
+		printf("coherence  writes over UDP are seen, over TCP not: cache.connections is 0\n");
+	if (t->staleness == WEIR_NEVER)
+		printf("           a service has no TTL: nothing bounds how stale an answer is after one that is not\n");
+	else
+		printf("           after one that is not, an answer can be stale for up to %s, the TTL\n",
 		       human_duration(t->staleness));
 }
 
@@ -408,8 +422,8 @@ static void print_document(const struct status *t)
 			       json_seconds(t->lease_left), "interfaces", ifaces, "services", services,
 			       "steering", steering, "cache", json_usage(&t->usage), "memory_bytes",
 			       json_memory(&t->memory),
-			       "coherence", "udp_writes_seen", t->nifaces && t->egress, "tcp_writes_seen",
-			       false, "staleness_bound_seconds", json_seconds(t->staleness), "warnings",
+			       "coherence", "udp_writes_seen", udp_seen(t), "tcp_writes_seen",
+			       tcp_seen(t), "staleness_bound_seconds", json_seconds(t->staleness), "warnings",
 			       json_warnings(t)));
 }
 

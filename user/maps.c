@@ -247,6 +247,7 @@ static int first_ctl(struct weir_ctl *ctl, const struct config *c)
 	ctl->sample = c->sample;
 	ctl->sample_ring = c->sample ? WEIR_SAMPLES : 0;
 	ctl->loaded_at = time(NULL);
+	ctl->loaded_s = monotonic_ns() / 1000000000;
 	if (ctl->hit_entries && (__u64)ctl->hit_entries * ncpu > 0xffffffffULL)
 		return -E2BIG;
 	return 0;

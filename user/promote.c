@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "journal.h"
 
+#define SECOND_NS    1000000000ULL
 #define STEP_US      10000
 #define STEP_NS      500000ULL /* of the loop, each STEP_US: a twentieth at most */
 #define STEP_BUCKETS 64        /* between two looks at the clock */
@@ -139,10 +139,10 @@ static bool step(struct promote *p, __u64 most_ns)
 
 static void begin_round(struct promote *p)
 {
-	__u64 now = time(NULL), loaded = p->mem->ctl->loaded_at;
+	__u64 loaded = p->mem->ctl->loaded_s * SECOND_NS;
 
 	p->begun_ns = monotonic_ns();
-	p->age_ns = (now > loaded ? now - loaded : 1) * 1000000000ULL;
+	p->age_ns = p->begun_ns > loaded + SECOND_NS ? p->begun_ns - loaded : SECOND_NS;
 }
 
 static int on_step(sd_event_source *s, uint64_t usec, void *arg)

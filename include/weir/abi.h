@@ -245,7 +245,7 @@ struct weir_ctl {
 	__u32 rec_interval;	 /* as in struct weir_config, */
 	__u32 rec_timeout;	 /* the same */
 	__u32 conn_buckets;	 /* in conns; 0: TCP to cached services is not followed */
-	__u32 pad;
+	__u32 loaded_s;		 /* of the last load, too, in seconds of CLOCK_MONOTONIC: nobody sets that */
 	__u64 agent_ns;		 /* CLOCK_MONOTONIC: the agent was last seen; 0: never */
 	__u64 drift;		 /* connections that recounts corrected, of all backends */
 	__u64 writers;		 /* raised by whoever opens the hot set for writing: what others know of it is old then */

@@ -102,6 +102,7 @@ static void copy_seeds(struct maps *to, struct maps *from)
 	ctl->hash_seed = maps_ctl(from)->hash_seed;
 	ctl->flow_seed = maps_ctl(from)->flow_seed;
 	ctl->loaded_at = maps_ctl(from)->loaded_at;
+	ctl->loaded_s = maps_ctl(from)->loaded_s;
 	for (int b = 0; b < WEIR_BACKENDS_MAX; b++)
 		to->pools.backend_ctl[b].since = from->pools.backend_ctl[b].since;
 }

@@ -56,11 +56,17 @@ tap_ok "a JSON Lines list is loaded" weir cache warm hot.jsonl
 tap_is "  its text and its bytes" "$(ask 'get j1' 'get j2')" 'VALUE j1 3 5\r\ncaf\xc3\xa9\r\nEND\r\n
 VALUE j2 0 4\r\n\x00\xff\r\n\r\nEND\r\n'
 
-lab_in client python3 -c '
+# memcached passes over an item that it is moving from one of its lists to another.
+dump_all()
+{
+	lab_in client python3 -c '
 import socket
 s = socket.create_connection(("10.7.0.1", 11211), 5)
 s.sendall(b"lru_crawler metadump all\r\n")
 print("".join(iter(s.makefile().readline, "END\n")), end="")' >meta.dump
+	[ "$(wc -l <meta.dump)" = 4 ]
+}
+lab_wait_for 10 dump_all
 tap_like "memcached dumps its keys" "$(cat meta.dump)" 'key=one .*cls='
 tap_is "a metadump is recognised, and all its keys are warmed" \
 	"$(of_json "d['lists'][0]['format'], d['lines'], d['warmed'] + d['unchanged']" weir cache warm --json meta.dump)" \
@@ -297,7 +303,14 @@ cat >$YAML <<-EOF
 	  - {name: a, vips: ["10.7.0.1:11211"], clients: [10.7.0.0/24]}
 	  - {name: b, vips: ["[fd07::1]:11211"], clients: ["fd07::/64"]}
 EOF
+coherence() { of_json "d['coherence']['udp_writes_seen'], d['coherence']['tcp_writes_seen']" weir status --json; }
+sed 's/4M/4M, connections: 0/' $YAML >deaf.yaml
+weir load -c deaf.yaml >/dev/null 2>said
+tap_like "without a table of connections load says that writes over TCP are not seen" "$(cat said)" 'connections is 0'
+tap_is "  and status" "$(coherence)" '[true, false]'
+weir unload -q >/dev/null
 weir_load >/dev/null 2>&1
+tap_is "with one they are" "$(coherence)" '[true, true]'
 tap_fails "of two services one must be named: status 2" 2 weir cache put key value
 tap_fails "  and must be there: status 1" 1 weir cache put -s c key value
 weir cache put -s a key first >/dev/null
