@@ -238,6 +238,47 @@ static void print_latency(const struct config *c)
 		printf("  logged: flows with a request of more than %s\n", human_duration(c->slow_ns));
 }
 
+static void print_bus(const struct config_bus *b)
+{
+	char text[64];
+
+	printf("bus\n  redis      %s, stream %s\n", vip_text(&b->redis, text, sizeof(text)),
+	       printable(b->stream, strlen(b->stream)));
+	printf("  silent     for %s: %s\n", human_duration(b->stale_ns),
+	       b->fail == BUS_SERVE ? "answers go on" : "nothing is answered from the hot set");
+}
+
+/* When it warms, and what. */
+static void print_policy_on(const struct config_policy *p)
+{
+	char text[64];
+
+	if (p->on == POLICY_START)
+		printf("  on         start\n");
+	else if (p->on == POLICY_SURGE)
+		printf("  on         surge: lookups %u%% above what is usual\n", p->above);
+	else if (p->on == POLICY_PEER && p->every_ns)
+		printf("  on         peer %s, every %s\n", vip_text(&p->peer, text, sizeof(text)),
+		       human_duration(p->every_ns));
+	else if (p->on == POLICY_PEER)
+		printf("  on         peer %s, once\n", vip_text(&p->peer, text, sizeof(text)));
+	else
+		printf("  on         event %s\n", printable(p->event, strlen(p->event)));
+}
+
+static void print_policy(const struct config *c, const struct config_policy *p)
+{
+	printf("policy %s\n  service    %s\n", p->name, c->services[p->service].name);
+	print_policy_on(p);
+	if (p->template)
+		printf("  template   %s\n", printable(p->template, strlen(p->template)));
+	if (p->list)
+		printf("  list       %s\n", printable(p->list, strlen(p->list)));
+	if (p->on == POLICY_SURGE || p->on == POLICY_PEER)
+		printf("  top        %s keys\n", human_count(p->top));
+	printf("  at most    %s keys a run, %s a second\n", human_count(p->max), human_count(p->rate));
+}
+
 static void print_memory(const struct config *c, const struct config_memory *m)
 {
 	printf("memory, for %s keys\n", human_count(c->capacity));
@@ -268,6 +309,10 @@ static void print_config(const struct config *c, const struct config_memory *m)
 	if (c->flow_buckets)
 		print_flows(c);
 	print_latency(c);
+	if (c->bus.redis.family)
+		print_bus(&c->bus);
+	for (unsigned i = 0; i < c->npolicies; i++)
+		print_policy(c, &c->policies[i]);
 	print_memory(c, m);
 }
 
@@ -453,6 +498,47 @@ static json_t *json_latency(const struct config *c)
 			 json_seconds(c->slow_ns));
 }
 
+static json_t *json_vip(const struct config_vip *v)
+{
+	char text[64];
+
+	return v->family ? json_string(vip_text(v, text, sizeof(text))) : json_null();
+}
+
+static json_t *json_bus(const struct config_bus *b)
+{
+	if (!b->redis.family)
+		return json_null();
+	return json_pack("{s:o, s:s, s:i, s:f, s:s}", "redis", json_vip(&b->redis), "stream",
+			 printable(b->stream, strlen(b->stream)), "db", (int)b->db, "stale_after_seconds",
+			 b->stale_ns / 1e9, "fail", bus_fail_names[b->fail]);
+}
+
+static json_t *json_text(const char *text)
+{
+	return text ? json_string(printable(text, strlen(text))) : json_null();
+}
+
+static json_t *json_policies(const struct config *c)
+{
+	json_t *policies = json_array();
+
+	for (unsigned i = 0; i < c->npolicies; i++) {
+		const struct config_policy *p = &c->policies[i];
+
+		json_array_append_new(
+			policies,
+			json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:f}", "name", p->name,
+				  "service", c->services[p->service].name, "on", policy_on_names[p->on], "list",
+				  json_text(p->list), "event", json_text(p->event), "template",
+				  json_text(p->template), "above_percent", (int)p->above, "top", (int)p->top, "max",
+				  (int)p->max, "rate", (int)p->rate, "peer", json_vip(&p->peer), "every_seconds",
+				  p->every_ns ? json_real(p->every_ns / 1e9) : json_null(), "cooldown_seconds",
+				  p->cooldown_ns / 1e9));
+	}
+	return policies;
+}
+
 static json_t *json_config(const struct config *c, const struct config_memory *m)
 {
 	json_t *services = json_array(), *pools = json_array();
@@ -461,11 +547,13 @@ static json_t *json_config(const struct config *c, const struct config_memory *m
 		json_array_append_new(services, json_service(c, &c->services[i]));
 	for (unsigned i = 0; i < c->npools; i++)
 		json_array_append_new(pools, json_pool(&c->pools[i]));
-	return json_pack("{s:o, s:{s:I, s:I, s:b, s:I, s:I}, s:o, s:o, s:o, s:o, s:o}", "interfaces", json_interfaces(c),
+	return json_pack("{s:o, s:{s:I, s:I, s:b, s:I, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "interfaces", json_interfaces(c),
 			 "cache", "capacity", (json_int_t)c->capacity, "memory", (json_int_t)c->memory,
 			 "hit_counters", c->hit_counters, "connections", (json_int_t)c->conns, "sample",
 			 (json_int_t)c->sample, "flows", json_flows(c), "latency",
-			 json_latency(c), "pools", pools, "services", services, "memory_bytes", json_memory(m));
+			 json_latency(c), "http", json_vip(&c->http), "bus", json_bus(&c->bus), "policies", json_policies(c),
+			 "pools", pools, "services", services, "memory_bytes", json_memory(m));
 }
 
 /* ---- the command ------------------------------------------------------------------------------ */

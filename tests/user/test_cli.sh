@@ -377,6 +377,35 @@ is "what shards do not get" "$(grep -c 'flush_all' <<<"$err")" 1
 has "what shards do not get" "$err" "note: service users: requests that name no single key, flush_all too, go to pool users-any and not to the shards"
 end
 
+begin "check shows what the agent heeds: bus, policies, replicas"
+cat >"$tmp/hot.yaml" <<'EOF'
+interfaces: [{name: eth0}]
+services:
+  - name: sessions
+    vips: ["192.0.2.1:11211"]
+    clients: [192.0.2.0/24]
+    origin: 192.0.2.1:11211
+    replicas: ["192.0.2.2:11211", "192.0.2.3:11211"]
+    promote: {min_hits: 100, window: 10m, top: 1000}
+bus: {redis: "10.0.0.5:6379", stream: writes}
+policies:
+  - {name: rush, service: sessions, on: surge, above: 70%, top: 500}
+  - {name: neighbour, service: sessions, on: peer, peer: "http://10.0.0.7:9844", every: 1h}
+  - {name: login, service: sessions, on: event, event: login, list: /l.txt, template: "user:{id}:*"}
+EOF
+try check -c "$tmp/hot.yaml"
+for text in "replicas +192.0.2.2:11211 192.0.2.3:11211" "redis +10.0.0.5:6379, stream writes" "on +surge: lookups 70% above" \
+	"on +peer 10.0.0.7:9844, every 1h" "template +user:\{id\}:\*"; do
+	grep -qE "^  $text" <<<"$out" || wrong "not in it: $text"
+done
+try check -c "$tmp/hot.yaml" --json
+is "bus" "$(json bus stream)" '"writes"'
+is "policies" "$("$weir" check -c "$tmp/hot.yaml" --json | python3 -c '
+import json, sys
+p = json.load(sys.stdin)["policies"]
+print(p[0]["above_percent"], p[1]["peer"], p[2]["template"])')" '70 10.0.0.7:9844 user:{id}:*'
+end
+
 begin "check of a file that is not there is a failure that names it"
 try check -c "$tmp/none.yaml"
 is "status" $status 1
