@@ -88,10 +88,21 @@ end_guest() # NAME
 	unset "GUESTS[$1]"
 }
 
+# What a guest that ended before its time has left.
+say_why() # NAME
+{
+	kill -0 "${GUESTS[$1]}" 2>/dev/null && return
+	printf "the guest '%s' is gone: %s\n" "$1" "$(cat "$work/$1.out/verdict" 2>/dev/null)"
+	tail -n 20 "$work/$1.out/console.log" 2>/dev/null | sed 's/^/  /'
+}
+
 clean_up()
 {
 	local status=$? name
 	trap - EXIT
+	for name in "${!GUESTS[@]}"; do
+		say_why "$name" >&2
+	done
 	for name in "${!GUESTS[@]}"; do
 		kill "${GUESTS[$name]}" 2>/dev/null
 	done
