@@ -45,7 +45,8 @@ struct check {
 	__u64 begun_ns;
 
 	unsigned turn; /* whose probes begin a check, */
-	unsigned probed; /* and how many of this one are over */
+	unsigned probed; /* and how many of this one are over, */
+	unsigned skipped; /* and could not be asked */
 	__u64 probed_ns; /* the longest of their times */
 	struct probe *probe;
 
@@ -504,8 +505,8 @@ static void go_on(struct check *k)
 {
 	unsigned n = probes_of(k);
 
-	while (k->probed < n) {
-		const struct probe_ask *ask = &k->t.probes[(k->turn + k->probed) % k->t.nprobes];
+	while (k->probed < n && k->probed + k->skipped < k->t.nprobes) {
+		const struct probe_ask *ask = &k->t.probes[(k->turn + k->probed + k->skipped) % k->t.nprobes];
 		int err = probe_start(k->all->probes, ask, on_probe, k, &k->probe);
 
 		if (!err)
@@ -514,10 +515,10 @@ static void go_on(struct check *k)
 			finish(k, 0, "probe: %s", strerror(-err));
 			return;
 		}
-		k->probed++; /* not one that a backend can answer */
+		k->skipped++; /* not one that a backend can answer: it takes no other's turn */
 	}
 	if (n)
-		k->turn = (k->turn + n) % k->t.nprobes;
+		k->turn = (k->turn + k->probed + k->skipped) % k->t.nprobes;
 	if (k->t.probes_only && k->probed_ns)
 		finish(k, k->probed_ns, NULL);
 	else
@@ -545,7 +546,7 @@ static void start(struct check *k)
 	k->all->running++;
 	k->begun_ns = now_ns();
 	k->connected = k->asked_version = k->spawned = false;
-	k->reply_len = k->ignored = k->probed = 0;
+	k->reply_len = k->ignored = k->probed = k->skipped = 0;
 	k->probed_ns = 0;
 	set_timer(k, k->begun_ns + k->how.timeout_ns);
 	go_on(k);

@@ -469,7 +469,7 @@ int maps_config(struct weir_config *out, const struct config *c, const __u8 *ids
 	out->flow_mask = ctl->flow_buckets - 1;
 	out->nat = has_nat(c);
 	out->conn_mask = ctl->conn_buckets ? ctl->conn_buckets - 1 : 0;
-	out->sample = ctl->sample;
+	out->sample = c->sample; /* ctl has it when the programs do */
 	out->latency = ctl->flow_recs != 0;
 	out->rec_mask = ctl->flow_recs ? ctl->flow_recs - 1 : 0;
 	out->rec_interval = rec_units(c->rec_interval_ns);

@@ -93,7 +93,7 @@ say_why() # NAME
 {
 	kill -0 "${GUESTS[$1]}" 2>/dev/null && return
 	printf "the guest '%s' is gone: %s\n" "$1" "$(cat "$work/$1.out/verdict" 2>/dev/null)"
-	tail -n 20 "$work/$1.out/console.log" 2>/dev/null | sed 's/^/  /'
+	tail -n 80 "$work/$1.out/console.log" 2>/dev/null | sed 's/^/  /'
 }
 
 clean_up()

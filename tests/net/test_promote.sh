@@ -186,9 +186,16 @@ weir reload -q -c $YAML
 tap_ok "a lower top: the others go" lab_wait_for 8 is_why key:1000 "p['held']" 10
 tap_is "and the ten most asked for stay" "$(why key:1000 "d['verdict'], p['held']")" '["held", 10]'
 
-net_yaml 1000 "value_max: 500" | sed 's/memory: 4M/memory: 4M, sample: 4/' >$YAML
+promote_yaml 1000 10 | sed 's/sample: 4/sample: 1/' >$YAML
 weir reload -q -c $YAML
 lab_wait_for 5 at_work 4
+ask_one plain:9 40
+tap_ok "another rate of samples counts from the reload on: all are seen, but the first" \
+	lab_wait_for 5 is_why plain:9 "39 <= p['misses'] <= 40" true
+
+net_yaml 1000 "value_max: 500" | sed 's/memory: 4M/memory: 4M, sample: 4/' >$YAML
+weir reload -q -c $YAML
+lab_wait_for 5 at_work 5
 tap_is "without promote in the configuration why says so" "$(why nobody "d['verdict']")" no_promotion
 tap_is "and what is held stays" "$(why key:1000 "d['verdict']")" held
 
