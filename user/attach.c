@@ -407,8 +407,8 @@ static int attach_rx(struct maps *m, struct weir_config *cfg, struct weir_ctl_if
 		return -EBUSY;
 	}
 	if (err == -E2BIG) {
-		*why = "either ten XDP programs share the interface already (`xdp-loader status`): the libxdp dispatcher "
-		       "takes no more; or the program is too large for this kernel's verifier (WEIR_DEBUG=1 shows its log)";
+		*why = "ten XDP programs share the interface already (`xdp-loader status`): the libxdp dispatcher takes no "
+		       "more; or the program is too large for this kernel's verifier (WEIR_DEBUG=1 shows its log)";
 		return err;
 	}
 	if (err && !ci->mode && !old.prog_id) {
