@@ -167,15 +167,19 @@ two_dispatchers()
 	[ ${#dirs[@]} -gt 1 ]
 }
 
-# Kills `weir ARGUMENT...` when the moment has come. 137: it was still there. A load that was quicker than the eye is
-# taken back, and tried again.
+# Kills `weir ARGUMENT...` when the moment has come. 137: it was still there. A load or unload that was quicker than the
+# eye is taken back, and tried again.
 killed_when() # MOMENT ARGUMENT...
 {
 	local i
 	for i in {1..5}; do
 		kill_when "$@"
-		[ $? = 0 ] && [ "$2" = load ] || break
-		[ "$i" = 5 ] || weir unload >/dev/null
+		[ $? = 0 ] && [ "$i" -lt 5 ] || break
+		case $2 in
+		load) weir unload >/dev/null ;;
+		unload) weir_load >/dev/null ;;
+		*) break ;;
+		esac
 	done
 	return $STATUS
 }

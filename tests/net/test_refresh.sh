@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.1
+# vm-kernels: none
 #
 # The agent keeps hot copies: refreshed before they expire, fetched again after a write, from a replica when the
 # origin hangs; beside commands, and killed in the middle.
