@@ -124,8 +124,22 @@ static void evict(struct admit *a, __u64 hash)
 {
 	struct held_key *k = hash ? held_by_hash(&a->held, hash) : NULL;
 
-	if (k && k->in)
-		a->counts.evicted += let_go(a, k);
+	if (!k || !k->in)
+		return;
+	if (let_go(a, k))
+		a->counts.evicted++;
+	else
+		k->leaving = false;
+}
+
+/* What was to give way to k stays. */
+static void victim_stays(struct admit *a, struct held_key *k)
+{
+	struct held_key *stays = k->gives_way ? held_by_hash(&a->held, k->gives_way) : NULL;
+
+	if (stays)
+		stays->leaving = false;
+	k->gives_way = 0;
 }
 
 /* The next one that may give way; NULL: none is left of this round. */
@@ -134,7 +148,7 @@ static struct held_key *next_victim(struct admit *a)
 	while (a->victim < a->nvictims) {
 		struct held_key *k = held_by_hash(&a->held, a->victims[a->victim++].hash);
 
-		if (k && k->in && !k->leaving)
+		if (k && k->in && !k->leaving && (k->promoted || a->how.evict_all))
 			return k;
 	}
 	return NULL;
@@ -163,6 +177,7 @@ static void let_in(struct admit *a, __u64 hash, const char *key, size_t len, __u
 	if (out && crowded) {
 		evict(a, out->hash);
 		k->gives_way = 0;
+		k->made_room = true;
 	}
 }
 
@@ -190,15 +205,20 @@ void admit_sample(struct admit *a, __u64 hash, const char *key, size_t len, __u6
 
 static void came_in(struct admit *a, struct held_key *k, enum fill_result r, __u64 now_ns)
 {
-	evict(a, k->gives_way);
-	k->gives_way = 0;
+	if (r == FILL_ADDED) {
+		evict(a, k->gives_way);
+		k->gives_way = 0;
+	} else { /* it takes nobody's place */
+		victim_stays(a, k);
+	}
 	k->promoted = r == FILL_ADDED; /* else somebody was faster; the next round tells whose it is */
 	k->round = a->rounds + 1;
 	held_set_in(&a->held, k, now_ns);
 	a->counts.promoted += r == FILL_ADDED;
 }
 
-static void stays_out(struct admit *a, __u64 hash, enum fill_result r, __u64 now_ns)
+/* made_room: another one went for it, in vain; it would drain the hot set one by one. */
+static void stays_out(struct admit *a, __u64 hash, enum fill_result r, bool made_room, __u64 now_ns)
 {
 	switch (r) {
 	case FILL_TOO_LONG:
@@ -215,7 +235,7 @@ static void stays_out(struct admit *a, __u64 hash, enum fill_result r, __u64 now
 	case FILL_FULL:
 		a->room = a->held.nin;
 		a->full_ns = now_ns + FULL_NS;
-		refuse(a, hash, ADMIT_FULL, SECOND_NS, now_ns);
+		refuse(a, hash, ADMIT_FULL, made_room ? WEIR_NEVER : SECOND_NS, now_ns);
 		break;
 	case FILL_DROPPED:
 		refuse(a, hash, ADMIT_DROPPED, SECOND_NS, now_ns);
@@ -229,7 +249,8 @@ static void stays_out(struct admit *a, __u64 hash, enum fill_result r, __u64 now
 
 void admit_result(struct admit *a, __u64 hash, const char *key, size_t len, enum fill_result r, __u64 now_ns)
 {
-	struct held_key *k = held_find(&a->held, hash, key, len), *stays;
+	struct held_key *k = held_find(&a->held, hash, key, len);
+	bool made_room;
 
 	if (!k || k->in)
 		return;
@@ -237,11 +258,10 @@ void admit_result(struct admit *a, __u64 hash, const char *key, size_t len, enum
 		came_in(a, k, r, now_ns);
 		return;
 	}
-	stays = k->gives_way ? held_by_hash(&a->held, k->gives_way) : NULL;
-	if (stays)
-		stays->leaving = false;
+	victim_stays(a, k);
+	made_room = k->made_room;
 	held_remove(&a->held, k);
-	stays_out(a, hash, r, now_ns);
+	stays_out(a, hash, r, made_room, now_ns);
 }
 
 /* ---- rounds ----------------------------------------------------------------------------------- */
@@ -320,6 +340,8 @@ static bool weed(struct admit *a, struct held_key *k, __u64 score, __u64 now_ns)
 	}
 	if (!k->promoted)
 		return false;
+	if (denied(a, k->key, k->len)) /* since a reload */
+		return let_go(a, k);
 	if (is_volatile(a, k)) {
 		if (!let_go(a, k))
 			return false;

@@ -93,7 +93,9 @@ static void on_one(struct policy *p, const struct bus_event *e)
 	char key[WEIR_KEY_MAX];
 	int len = render(p->c.template, e, "", 0, key);
 
-	if (len < 0)
+	if (len < 0 || len >= WEIR_KEY_MAX + !p->c.list)
+		return;
+	if (len && !hotset_key_ok(key, len)) /* nor would it be with any word of the list */
 		return;
 	if (p->active && p->keys.n >= p->c.max) {
 		p->run.left_out++;

@@ -9,6 +9,7 @@
 #include "list.h"
 
 #define FILE_MAX (64 << 20) /* bytes: the agent's loop waits while it is read */
+#define BORNE_MAX 1000     /* bad lines in what a peer says */
 
 /* ---- keys ------------------------------------------------------------------------------------- */
 
@@ -57,6 +58,7 @@ struct reading {
 	struct keys *keys;
 	__u32 *bad;
 	__u32 max;
+	__u32 borne; /* bad lines that are still read over */
 };
 
 static int on_entry(const struct list_entry *e, void *arg)
@@ -70,14 +72,16 @@ static int on_entry(const struct list_entry *e, void *arg)
 
 static int on_bad(unsigned long line, const char *why, void *arg)
 {
-	++*((struct reading *)arg)->bad;
-	return 0;
+	struct reading *r = arg;
+
+	++*r->bad;
+	return r->borne-- ? 0 : -EBADMSG;
 }
 
 /* What is more than max is left where it is. */
-static int read_list(struct list *l, struct keys *k, __u32 *bad, __u32 max)
+static int read_list(struct list *l, struct keys *k, __u32 *bad, __u32 max, __u32 borne)
 {
-	struct reading r = { k, bad, max };
+	struct reading r = { k, bad, max, borne };
 	const struct list_sink sink = { .entry = on_entry, .bad = on_bad, .arg = &r };
 	int err = list_read(l, &sink);
 
@@ -87,12 +91,15 @@ static int read_list(struct list *l, struct keys *k, __u32 *bad, __u32 max)
 int keys_parse(struct keys *k, __u32 *bad, __u32 max, const char *name, const void *data, size_t len)
 {
 	struct list *l;
-	int err = len ? list_open_mem(&l, name, data, len) : 0;
+	int err;
 
+	if (len >= 2 && !memcmp(data, "\x1f\x8b", 2)) /* gzip: a few kilobytes can be gigabytes */
+		return -EBADMSG;
+	err = len ? list_open_mem(&l, name, data, len) : 0;
 	if (err || !len)
 		return err;
 	list_set_format(l, LIST_JSONL);
-	err = read_list(l, k, bad, max);
+	err = read_list(l, k, bad, max, BORNE_MAX);
 	list_close(l);
 	return err;
 }
@@ -127,7 +134,7 @@ int keys_file_read(struct keys_file *f, const char *path, __u32 max)
 		err = list_open(&l, path);
 	if (err)
 		return err;
-	err = read_list(l, &f->keys, &f->bad, max);
+	err = read_list(l, &f->keys, &f->bad, max, ~0U);
 	list_close(l);
 	if (err)
 		keys_file_free(f);

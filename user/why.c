@@ -33,7 +33,7 @@ json_t *why_promotion(const struct config_promote *how, const struct admit_why *
 	json_object_set_new(doc, "refused",
 			    w->refused ? json_string(admit_refusal_name(w->refusal)) : json_null());
 	json_object_set_new(doc, "refused_seconds",
-			    w->refused ? json_real((w->until_ns - now_ns) / 1e9) : json_null());
+			    w->refused ? json_real(w->until_ns > now_ns ? (w->until_ns - now_ns) / 1e9 : 0) : json_null());
 	return doc;
 }
 

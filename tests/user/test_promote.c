@@ -565,6 +565,16 @@ static void test_leaving(void)
 	end();
 	test_end();
 
+	test_begin("a key that `deny` names since a reload goes");
+	begin((struct config_promote){.window_ns = 80 * S, .min_hits = 10, .top = 10, .ndeny = 1, .deny = (char *[]){"key:1"}},
+	      1);
+	w.keys[1].there = w.keys[2].there = true;
+	w.there = 2;
+	round_now();
+	CHECK(!w.keys[1].there && w.keys[2].there);
+	end();
+	test_end();
+
 	test_begin("what others dropped is no longer held, and comes in again when it is asked for");
 	hold_ten();
 	on_drop(0, w.keys[9].key, strlen(w.keys[9].key), NULL);
@@ -629,6 +639,22 @@ static void test_others(void)
 	end();
 	test_end();
 
+	test_begin("a key of others that a write has fenced is fetched again, and takes nobody's place");
+	hold_ten();
+	w.keys[20].there = w.keys[20].pinned = true;
+	for (int i = 0; i < 3; i++) {
+		miss(20, 500);
+		result(20, FILL_REPLACED);
+		w.nasked = 0;
+		miss(20, 500);
+		CHECK_INT(w.asks, 11 + i); /* once a round */
+		round_now();
+	}
+	CHECK_INT(w.drops, 0);
+	CHECK_INT(admit_counts(w.a)->held, 10);
+	end();
+	test_end();
+
 	test_begin("a key that an operator put meanwhile is the operator's from then on");
 	hold_ten();
 	w.keys[0].pinned = true;
@@ -683,6 +709,28 @@ static void test_full(void)
 	answer();
 	CHECK(w.keys[20].there);
 	CHECK_INT(w.there, 5);
+	end();
+	test_end();
+
+	test_begin("one that finds no room though another has gone for it stays out");
+	begin((struct config_promote){.window_ns = 80 * S, .min_hits = 10, .top = 100}, 1);
+	w.room = 5;
+	for (unsigned i = 0; i < 5; i++)
+		hold(i, 20);
+	miss(20, 10);
+	answer();
+	round_now();
+	for (int i = 0; i < 5; i++) {
+		w.now += 2 * S;
+		miss(20, 200);
+		if (w.nasked)
+			result(20, FILL_FULL); /* of a size for which there is still none */
+		w.nasked = 0;
+		round_now();
+	}
+	CHECK_INT(w.drops, 1);
+	CHECK_INT(w.asks, 7);
+	CHECK_INT(why_of(20).refusal, ADMIT_FULL);
 	end();
 	test_end();
 
