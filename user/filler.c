@@ -189,7 +189,7 @@ int fill_ask(struct filler *f, __u8 svc, const char *key, size_t key_len, enum f
 	return err;
 }
 
-int fill_drop(struct filler *f, __u8 svc, const char *key, size_t key_len)
+static int queue_drop(struct filler *f, __u8 svc, const char *key, size_t key_len, bool dead)
 {
 	struct fill *old = find(f, svc, key, key_len), *fill;
 	int err = new_fill(f, svc, key, key_len, &fill);
@@ -202,9 +202,20 @@ int fill_drop(struct filler *f, __u8 svc, const char *key, size_t key_len)
 		return err;
 	f->counts.drops++;
 	fill->removal = fill->drops = true;
+	fill->dead = dead;
 	enter(fill, STAGE_READY);
 	publish_soon(fill);
 	return 0;
+}
+
+int fill_drop(struct filler *f, __u8 svc, const char *key, size_t key_len)
+{
+	return queue_drop(f, svc, key, key_len, false);
+}
+
+int fill_drop_dead(struct filler *f, __u8 svc, const char *key, size_t key_len)
+{
+	return queue_drop(f, svc, key, key_len, true);
 }
 
 struct hot_fence fill_fence(const struct filler *f, __u8 svc, const char *key, size_t key_len)

@@ -80,6 +80,8 @@ int fill_ask(struct filler *f, __u8 svc, const char *key, size_t key_len, enum f
 	     void *arg);
 /* Queues a removal; a fetch of the key that is under way publishes nothing. As fill_ask(). */
 int fill_drop(struct filler *f, __u8 svc, const char *key, size_t key_len);
+/* The same of a copy that answers no more: one that was put since and does, stays. */
+int fill_drop_dead(struct filler *f, __u8 svc, const char *key, size_t key_len);
 /*
  * The fence of a key now, for fill_put(): before the value is read from where it comes. Zero when nothing is
  * loaded.

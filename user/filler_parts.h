@@ -41,6 +41,7 @@ struct fill {
 	bool spoiled;	      /* fill_drop() came: it publishes nothing */
 	bool drops;	      /* READY: takes the key out, with `result`; else puts the item */
 	bool removal;	      /* of fill_drop(): nobody waits for it */
+	bool dead;	      /* of fill_drop_dead(): what answers by then stays */
 	bool given;	      /* of fill_put(): it is not at an origin */
 	bool moved;	      /* its fence has, when it was to be published */
 	unsigned rounds;

@@ -5,6 +5,7 @@
 
 #include "filler_parts.h"
 #include "warm.h"
+#include "weir/reason.h"
 
 #define BATCH_NS     3000000ULL /* of the loop, at once */
 #define STEP	     16		/* keys between two looks at the clock */
@@ -60,11 +61,20 @@ static int put(struct fill *fill, struct hotset *h)
 	return n == -EAGAIN ? n : (int)result_of(n);
 }
 
+/* By a command, meanwhile. */
+static bool was_put(const struct fill *fill, const struct hotset *h)
+{
+	const struct hot_item *it = &fill->item;
+	const struct weir_slot *s = hotset_find(h, it->svc, it->key, it->key_len);
+
+	return s && hotset_state(h, s, monotonic_ns()) == WEIR_R_HIT;
+}
+
 static int drop(struct fill *fill, struct hotset *h)
 {
 	const struct hot_item *it = &fill->item;
 
-	if (fill->spoiled)
+	if (fill->spoiled || (fill->dead && was_put(fill, h)))
 		return FILL_DROPPED;
 	fill->f->counts.dropped += !hotset_drop(h, it->svc, it->key, it->key_len);
 	return fill->result;

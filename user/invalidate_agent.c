@@ -97,7 +97,7 @@ static void leave_or_drop(struct invalidate *v, const struct weir_slot *s, const
 {
 	/* As refresh.c has it: without the origin's number it was given by hand. */
 	if (!v->kept[s->svc % WEIR_SERVICES_MAX] || !(s->flags & WEIR_SLOT_CAS))
-		fill_drop(v->filler, s->svc, key, len);
+		fill_drop_dead(v->filler, s->svc, key, len);
 }
 
 bool invalidate_key(struct invalidate *v, const struct inval *by, __u8 svc, const char *key, size_t len)

@@ -121,7 +121,7 @@ static void look_dead(struct refresh *r, struct look *l, const struct weir_slot 
 	} else if (!(l->flags & LOOK_DEAD)) {
 		l->due = tick_of(r, r->now_ns + DEAD_NS);
 	} else {
-		r->counts.swept += !fill_drop(r->filler, s->svc, slot_key(s), s->key_len);
+		r->counts.swept += !fill_drop_dead(r->filler, s->svc, slot_key(s), s->key_len);
 		l->flags = 0;
 	}
 	l->flags |= LOOK_DEAD;

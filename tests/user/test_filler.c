@@ -390,6 +390,28 @@ static void test_drop_ready(void)
 	end();
 }
 
+static void drop_dead(const char *key)
+{
+	CHECK_INT(fill_drop_dead(f, SVC, key, strlen(key)), 0);
+}
+
+static void test_drop_dead(void)
+{
+	begin("a removal of what answers no more: what was put since by a command stays");
+	by_hand(&dp, "fenced", "old");
+	raise_fence(&dp, "fenced");
+	by_hand(&dp, "put", "old");
+	raise_fence(&dp, "put");
+	drop_dead("fenced");
+	drop_dead("put");
+	by_hand(&dp, "put", "new");
+	RUN_UNTIL(event, !filler_waiting(f));
+	CHECK_STR(look(&dp, "fenced"), "miss");
+	CHECK_STR(look(&dp, "put"), "new");
+	CHECK_INT(filler_counts(f)->dropped, 1);
+	end();
+}
+
 /* ---- trouble ---------------------------------------------------------------------------------- */
 
 static void test_full_queue(void)
@@ -605,6 +627,7 @@ int main(void)
 	test_put();
 	test_drop();
 	test_drop_ready();
+	test_drop_dead();
 	test_full_queue();
 	test_locked_long();
 	test_origin_changes();
