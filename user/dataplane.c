@@ -25,6 +25,7 @@
 
 #include "attach.h"
 #include "flows.h"
+#include "invalidate.h"
 #include "nic.h"
 #include "weir/reason.h"
 
@@ -1013,12 +1014,8 @@ static void drop_ifaces(struct weir_ctl *ctl, const struct weir_ctl_iface *wante
 /* Nobody saw writes for a while: no hot copy filled before may answer. */
 static void fence_all(struct maps *m)
 {
-	struct weir_svc_fence *f = m->at[MAP_SVC_FENCE];
-
-	for (int i = 0; i < WEIR_SERVICES_MAX; i++) {
-		f[i].last_ns = monotonic_ns();
-		__atomic_add_fetch(&f[i].count, 1, __ATOMIC_SEQ_CST);
-	}
+	for (int i = 0; i < WEIR_SERVICES_MAX; i++)
+		inval_fence_service(&m->mem, i);
 }
 
 /* What a killed reload left in NEXT_DIR: programs over its maps are taken off for a moment. */
@@ -1032,6 +1029,38 @@ static int clear_next(struct dataplane *dp)
 	if (!err)
 		fence_all(&dp->maps);
 	return err;
+}
+
+/*
+ * Where a cache begins, writes have raised no fence until now: what it had before it was turned off answers no more.
+ * That it has begun is told once the programs know (begin_caches()), so that after a reload that was cut short the next
+ * one does this again.
+ */
+static void put_services(struct maps *m, const struct config *c, const __u8 *ids)
+{
+	for (unsigned i = 0; i < c->nservices; i++) {
+		struct weir_ctl_svc *to = &maps_ctl(m)->services[ids[i]];
+		bool begins = c->services[i].flags & ~to->flags & WEIR_SVC_CACHE;
+
+		put_ctl_service(to, &c->services[i]);
+		if (!begins)
+			continue;
+		to->flags &= ~WEIR_SVC_CACHE;
+		inval_fence_service(&m->mem, ids[i]);
+	}
+}
+
+/* Fenced once more: who fills is to wait until writes that the old programs let pass unseen are at the origin. */
+static void begin_caches(struct maps *m, const struct config *c, const __u8 *ids)
+{
+	for (unsigned i = 0; i < c->nservices; i++) {
+		struct weir_ctl_svc *to = &maps_ctl(m)->services[ids[i]];
+
+		if (to->flags == c->services[i].flags)
+			continue;
+		to->flags = c->services[i].flags;
+		inval_fence_service(&m->mem, ids[i]);
+	}
 }
 
 /* An interface that we were on, and from which somebody took the program. */
@@ -1179,8 +1208,7 @@ static int reload_with(struct dataplane *dp, struct maps *m, const struct config
 	number_services(ctl, c, ids);
 	err = check_numbers(c, ids);
 	if (!err) {
-		for (unsigned i = 0; i < c->nservices; i++)
-			put_ctl_service(&ctl->services[ids[i]], &c->services[i]);
+		put_services(m, c, ids);
 		if (!services_only) {
 			err = config_path(c, ctl->config, sizeof(ctl->config)) ?:
 			      pools_prepare(&m->pools, c, &made, keep_words, NULL);
@@ -1194,6 +1222,7 @@ static int reload_with(struct dataplane *dp, struct maps *m, const struct config
 	}
 	if (err)
 		return err;
+	begin_caches(m, c, ids);
 	if (m != &dp->maps) {
 		err = exchange_pins();
 		if (err)

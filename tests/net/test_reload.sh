@@ -276,6 +276,32 @@ tap_is "  the other's program is still there" "$(lab_in server ip link show eth2
 tap_is "  and no qdisc" "$(lab_in server tc qdisc show dev eth2 | grep -c clsact)" 0
 ip -n server link del eth2
 
+### A cache that is turned off, and on again
+
+with_cache() # true|false
+{
+	net_yaml 3000 >$YAML
+	cat >>$YAML <<-EOF
+		  - {name: behind, vips: ["10.7.0.9:11211"], clients: [10.7.0.0/24], protocol: udp, cache: $1, pool: behind}
+		pools:
+		  - {name: behind, delivery: nat, backends: [{name: b, address: "10.7.0.2:11299"}]}
+	EOF
+	weir reload -q -c $YAML 2>/dev/null || [ $? = 5 ] # nobody forwards here
+}
+behind() { of_json "d['state']" weir cache get -s behind key --json; }
+tap_ok "a service with a pool and a cache" with_cache true
+weir cache put -q -s behind key value >/dev/null
+tap_is "  has a copy" "$(behind)" hit
+with_cache true
+tap_is "  which a reload leaves alone" "$(behind)" hit
+tap_ok "its cache is turned off: writes raise no fence from now on" with_cache false
+tap_ok "  and on again" with_cache true
+tap_is "  the copy of before answers no more" "$(behind)" fenced
+weir cache put -q -s behind key value >/dev/null
+tap_is "  a new one does" "$(behind)" hit
+net_yaml 3000 >$YAML
+weir reload -q -c $YAML >/dev/null
+
 ### What is wrong changes nothing
 
 unchanged() # SENTENCE STATUS: of a reload of bad.yaml
