@@ -344,6 +344,9 @@ static int apply_document(json_t *doc, const struct agent_view *v, struct page *
 		return page_error(&ask, page, 400, "%s", a.fault);
 	if (!invalidate_dp(to))
 		return page_error(&ask, page, 503, "%s", v->dp ? "the hot set cannot be opened" : v->open_words);
+	/* The agent notices within a second: the new hot set would not hear of it. */
+	if (dp_current(invalidate_dp(to)))
+		return page_error(&ask, page, 503, "what was loaded has just been replaced: try again in a second");
 	svc = service_of(&a, to);
 	if (svc < 0)
 		return page_error(&ask, page, a.service ? 404 : 400, "%s", a.fault);

@@ -112,6 +112,32 @@ static const struct stream_id *on_position(void *arg)
 	return b->known ? &b->at.id : NULL;
 }
 
+/* ---- hanging up ------------------------------------------------------------------------------- */
+
+static void hang_up(struct bus *b)
+{
+	redis_close(b->link);
+	b->link = NULL;
+	b->counts.up = false;
+	b->whole = false;
+	b->made_up = 0;
+	b->retry_ns = monotonic_ns() + b->retry_in_ns;
+}
+
+/*
+ * The agent notices within a second that what was loaded has been replaced. What would be applied until then, the new
+ * hot set would never hear of; so it is read again from here, once that is taken up.
+ */
+static bool hung_up_on_replaced(struct bus *b)
+{
+	struct dataplane *dp = invalidate_dp(b->v);
+
+	if (dp && !dp_current(dp))
+		return false;
+	hang_up(b);
+	return true;
+}
+
 /* ---- entries ---------------------------------------------------------------------------------- */
 
 static void say_fault(struct bus *b, struct stream_id id, const char *fault)
@@ -212,6 +238,8 @@ static void on_entry(struct stream_id id, const struct bus_field *fields, unsign
 	struct bus *b = arg;
 	struct bus_entry e;
 
+	if (hung_up_on_replaced(b))
+		return;
 	b->counts.entries++;
 	if (bus_entry_read(&e, fields, n))
 		apply(b, &e, id, fields, n);
@@ -277,6 +305,8 @@ static void on_looked(const struct redis_look *look, void *arg)
 {
 	struct bus *b = arg;
 
+	if (hung_up_on_replaced(b))
+		return;
 	if (!b->known)
 		begin_anew(b, look);
 	else if (!look->whole)
@@ -290,13 +320,8 @@ static void on_looked(const struct redis_look *look, void *arg)
 
 static void failed(struct bus *b, const char *why)
 {
-	redis_close(b->link);
-	b->link = NULL;
-	b->counts.up = false;
+	hang_up(b);
 	b->counts.failures++;
-	b->whole = false;
-	b->made_up = 0;
-	b->retry_ns = monotonic_ns() + b->retry_in_ns;
 	b->retry_in_ns = 2 * b->retry_in_ns < RETRY_MAX_NS ? 2 * b->retry_in_ns : RETRY_MAX_NS;
 	if (!b->failure_said)
 		say(LOG_WARNING, "bus: no connection to Redis: %s%s", printable(why, strlen(why)),

@@ -233,6 +233,22 @@ tap_ok "  the next lookup" is_value c new
 tap_is "counted" "$(counted deploy http key) $(counted unspecified http prefix) $(counted unspecified http service)" "2 2 1"
 tap_is "  as metrics" "$(metric 'weir_invalidations_total{source="http",level="key",reason="deploy"}')" 2
 
+# The agent notices within a second that what was loaded has been replaced.
+replace() # KEY...
+{
+	weir unload -q
+	weir_load >/dev/null
+	have old "$@"
+}
+just_looked() { [ "$(of_json "d['lease']['remaining_seconds'] > 2.8" weir status --json)" = true ]; }
+told() { [ "$(post '{"service": "cache", "keys": ["a"]}')" = 200 ]; }
+lab_wait_for 5 just_looked
+replace a
+set_to new a
+tap_ok "just after what is loaded was replaced: done, when it is asked again while it is refused" lab_wait_for 5 told
+tap_ok "  the new hot set has heard of it" is_value a new
+lab_wait_for 5 ready
+
 tap_is "GET is refused" "$(lab_in server curl -s -i $URL$POST | tr -d '\r' | grep -E '^(HTTP|Allow)')" 'HTTP/1.1 405 Method Not Allowed
 Allow: POST'
 tap_is "POST elsewhere, too" "$(lab_in server curl -s -o /dev/null -w '%{http_code}' -d x $URL/metrics)" 405
@@ -452,6 +468,13 @@ done | redis >/dev/null
 set_to new c
 add service cache key c
 tap_ok "many entries, in their order" lab_wait_for 2 is_value c new
+
+replace a b
+set_to new a
+add service cache key a
+tap_ok "just after what is loaded was replaced: the new one answers" lab_wait_for 10 is_hit b old
+tap_ok "  and hears, within stale_after, of what was told before it was taken up" \
+	lab_wait_for 3 is_value a new
 
 ### A fill in flight of a key that is not held
 
