@@ -133,6 +133,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t events, void *arg)
 	struct redis_link *l = arg;
 
 	enter(l);
+	if (events & EPOLLIN) /* a reply may take long to arrive: that is not silence */
+		l->heard_ns = monotonic_ns();
 	if (l->ac && events & ~EPOLLOUT)
 		sym_redisAsyncHandleRead(l->ac);
 	if (l->ac && l->ops && events & EPOLLOUT)
@@ -300,6 +302,16 @@ static const char *read_info(const redisReply *r, struct redis_look *to)
 	return NULL;
 }
 
+/* A replica whose link is down knows nothing of what is added meanwhile, and all of the above would agree. */
+static const char *read_role(const redisReply *r)
+{
+	if (r && r->type == REDIS_REPLY_ERROR)
+		return r->str;
+	if (!r || !r->str || (!strstr(r->str, "role:master") && !strstr(r->str, "master_link_status:up")))
+		return "it is a replica without a link to its master";
+	return NULL;
+}
+
 CALLBACK(on_looked)
 {
 	struct redis_look look_ = { .asked_ns = l->asked_ns };
@@ -307,11 +319,12 @@ CALLBACK(on_looked)
 	const char *fault;
 	int n;
 
-	if (!entries || r->elements != 2) {
+	if (!entries || r->elements != 3) {
 		end(l, "a transaction was given up");
 		return;
 	}
 	fault = entries->type == REDIS_REPLY_ERROR ? entries->str : read_info(r->element[1], &look_);
+	fault = fault ?: read_role(r->element[2]);
 	if (fault) {
 		end(l, fault);
 		return;
@@ -349,6 +362,7 @@ static void look(struct redis_link *l)
 	SEND(l, on_ok, "MULTI");
 	SEND(l, on_ok, "XREAD", "COUNT", BATCH, "STREAMS", l->stream, id);
 	SEND(l, on_ok, "XINFO", "STREAM", l->stream);
+	SEND(l, on_ok, "INFO", "replication");
 	SEND(l, on_looked, "EXEC");
 }
 
@@ -421,6 +435,10 @@ static int attach(struct redis_link *l, const struct config_bus *c, char why[160
 
 	inet_ntop(c->redis.family == 6 ? AF_INET6 : AF_INET, &c->redis.addr, address, sizeof(address));
 	l->ac = sym_redisAsyncConnect(address, ntohs(c->redis.port));
+	if (l->ac) { /* first: also one that has failed is freed, and is not to be touched after that */
+		l->ac->ev.data = l;
+		l->ac->ev.cleanup = cleanup;
+	}
 	if (!l->ac || l->ac->err) {
 		snprintf(why, 160, "%.120s", l->ac ? l->ac->errstr : "out of memory");
 		return -EIO;
@@ -432,12 +450,10 @@ static int attach(struct redis_link *l, const struct config_bus *c, char why[160
 		snprintf(why, 160, "%s", strerror(-err));
 		return err;
 	}
-	l->ac->ev.data = l;
 	l->ac->ev.addRead = add_read;
 	l->ac->ev.delRead = del_read;
 	l->ac->ev.addWrite = add_write;
 	l->ac->ev.delWrite = del_write;
-	l->ac->ev.cleanup = cleanup;
 	sym_redisAsyncSetConnectCallback(l->ac, on_connected);
 	sym_redisAsyncSetDisconnectCallback(l->ac, on_disconnected);
 	return log_in(l, c, why);

@@ -2,7 +2,8 @@
 /*
  * A connection to Redis that reads a stream, by hiredis inside an sd-event loop. It goes round: wait for
  * entries, a second at most (XREAD BLOCK); then, in one transaction, take what there is and what the stream says
- * of itself (XREAD, XINFO STREAM), so that both are of the same moment.
+ * of itself (XREAD, XINFO STREAM), so that both are of the same moment; and whether who says it is, or hears, the
+ * master (INFO).
  */
 #ifndef WEIR_BUS_REDIS_H
 #define WEIR_BUS_REDIS_H

@@ -630,6 +630,62 @@ set_to new b
 add service cache key b
 tap_ok "  and hears" lab_wait_for 2 is_value b new
 
+lab_stop agent
+invalidate_yaml "bus: {redis: '203.0.113.1:6379', stale_after: 3s}" >$YAML # no route leads there
+agent_start
+tap_ok "a Redis that no route leads to: not ready" lab_wait_for 5 not_ready 'bus: there is no connection'
+sleep 1 # and tried again
+tap_ok "  the agent goes on" not_ready 'bus: there is no connection'
+tap_ok "  and says it" grep -q 'bus: no connection to Redis: Network is unreachable' agent.log
+
+### A slow line
+
+slow_line() # PORT BYTES-A-SECOND: to Redis
+{
+	"${PYTHON[@]}" -c '
+import socket, sys, threading, time
+port, to, rate = (int(a) for a in sys.argv[1:])
+def pump(a, b, size, pause):
+    while data := a.recv(size):
+        time.sleep(pause)
+        b.sendall(data)
+    b.shutdown(socket.SHUT_RDWR)
+s = socket.create_server(("10.7.0.1", port))
+while True:
+    a, b = s.accept()[0], socket.create_connection(("10.7.0.1", to))
+    threading.Thread(target=pump, args=(a, b, 65536, 0), daemon=True).start()
+    threading.Thread(target=pump, args=(b, a, rate // 20, 0.05), daemon=True).start()' "$1" $REDIS "$2"
+}
+lab_bg line lab_in server bash -c "$(declare -p PYTHON REDIS); $(declare -f slow_line); slow_line 6390 30000"
+lab_wait_port server 6390
+lab_stop agent
+REDIS=6390 bus_yaml >$YAML
+agent_start
+tap_ok "a slow line: ready" lab_wait_for 10 ready
+lab_stop agent
+have old a b
+for i in {1..500}; do
+	printf 'XADD changes * service cache key %0200d\n' "$i"
+done | redis >/dev/null
+set_to new a
+add service cache key a
+agent_start
+tap_ok "what was missed takes longer to come than a silence may last: ready in the end" lab_wait_for 20 ready
+tap_is "  all of it was applied" "$(value a) $(metric weir_bus_resets_total)" "new 0"
+lab_stop line
+lab_stop agent
+
+### A replica
+
+bus_yaml >$YAML
+agent_start
+lab_wait_for 10 ready
+redis replicaof 10.7.0.1 1 >/dev/null
+tap_ok "a replica without its master: not ready" lab_wait_for 10 not_ready 'bus: there is no connection'
+tap_ok "  which is said" grep -q 'bus: no connection to Redis: it is a replica without a link to its master' agent.log
+redis replicaof no one >/dev/null
+tap_ok "  a master again: ready" lab_wait_for 12 ready
+
 ### Refused by Redis
 
 lab_stop agent
@@ -645,7 +701,7 @@ kill -HUP "$(lab_pid agent)"
 tap_ok "a reload with one" lab_wait_for 10 ready
 tap_is "the password is nowhere said" "$(grep -c secret-of-redis agent.log)" 0
 redis --no-auth-warning -a secret-of-redis acl setuser edge on '>secret-of-edge' '~changes' \
-	+xread +xinfo +multi +exec +select >/dev/null
+	+xread +xinfo +info +multi +exec +select >/dev/null
 echo secret-of-edge >password
 bus_yaml ", user: edge, password_file: $LAB_DIR/password" >$YAML
 kill -HUP "$(lab_pid agent)"
