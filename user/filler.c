@@ -246,6 +246,7 @@ int fill_put(struct filler *f, const struct hot_item *it, enum fill_why why, fil
 		memcpy((void *)fill->item.value, it->value, it->value_len);
 	fill->first = (struct fill_waiter){ .fn = fn, .arg = arg, .why = why };
 	fill->given = true;
+	fill->sent_ns = monotonic_ns();
 	f->counts.asked[why]++;
 	enter(fill, STAGE_READY);
 	publish_soon(fill);

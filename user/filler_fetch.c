@@ -131,6 +131,7 @@ static void take_value(struct fill *fill, const struct origin_reply *r)
 		return;
 	}
 	memcpy((void *)it->value, r->value, r->value_len);
+	fill->sent_ns = r->sent_ns;
 	fill_move(fill, STAGE_READY);
 	publish_soon(fill);
 }

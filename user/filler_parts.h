@@ -46,6 +46,7 @@ struct fill {
 	bool moved;	      /* its fence has, when it was to be published */
 	unsigned rounds;
 	__u64 due_ns;	      /* LATER */
+	__u64 sent_ns;	      /* READY: when the value was asked for */
 	enum fill_result result;
 	struct fill_waiter first, *more;
 	struct hot_item item; /* its key is here, its value malloc'ed */

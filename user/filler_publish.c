@@ -52,7 +52,8 @@ static int put(struct fill *fill, struct hotset *h)
 		return FILL_DROPPED;
 	if (fill_fence_moved(fill))
 		return -ESTALE;
-	if (warm_flush_cap(fill->f->mem, it->svc, monotonic_ns(), &cap) || !cap)
+	/* It may have struck while this waited for the lock. */
+	if (warm_flush_cap(fill->f->mem, it->svc, fill->sent_ns, &cap) || cap <= monotonic_ns())
 		return FILL_FLUSH;
 	it->expires_ns = it->expires_ns > cap ? cap : it->expires_ns;
 	if (!fill->given)

@@ -192,24 +192,24 @@ static bool keyset_has(const struct keyset *k, __u64 hash)
 
 /* ---- putting ---------------------------------------------------------------------------------- */
 
-int warm_flush_cap(const struct hotset_mem *mem, __u8 svc, __u64 now_ns, __u64 *cap_ns)
+int warm_flush_cap(const struct hotset_mem *mem, __u8 svc, __u64 asked_ns, __u64 *cap_ns)
 {
 	__u64 at = __atomic_load_n(&mem->svc_fences[svc].flush_at_ns, __ATOMIC_ACQUIRE);
 
 	*cap_ns = WEIR_NEVER;
 	if (at == WEIR_NEVER)
 		return -EBUSY;
-	if (at && now_ns < at + FLUSH_NS)
-		*cap_ns = at - FLUSH_NS > now_ns && at > FLUSH_NS ? at - FLUSH_NS : 0;
+	if (at && asked_ns < at + FLUSH_NS)
+		*cap_ns = at - FLUSH_NS > asked_ns && at > FLUSH_NS ? at - FLUSH_NS : 0;
 	return 0;
 }
 
-/* False: skipped, a flush is too near. */
-static bool cap_expiry(struct warm *w, struct hot_item *it, const struct source *src)
+/* False: skipped, a flush is too near, or has struck since the value was asked for. */
+static bool cap_expiry(struct warm *w, struct hot_item *it, __u64 asked_ns, const struct source *src)
 {
 	__u64 cap;
 
-	if (!warm_flush_cap(w->mem, it->svc, monotonic_ns(), &cap) && cap) {
+	if (!warm_flush_cap(w->mem, it->svc, asked_ns, &cap) && cap > monotonic_ns()) {
 		if (it->expires_ns > cap)
 			it->expires_ns = cap;
 		return true;
@@ -262,7 +262,7 @@ static void count_put(struct warm *w, const struct hot_item *it, const struct so
 	skip_key(w, WARM_TOO_LONG, src, it->key, it->key_len, "the reply would be longer than one datagram");
 }
 
-static int put(struct warm *w, struct hot_item *it, const struct source *src)
+static int put(struct warm *w, struct hot_item *it, __u64 asked_ns, const struct source *src)
 {
 	int lines = hotset_lines(it);
 	char why[80];
@@ -280,7 +280,7 @@ static int put(struct warm *w, struct hot_item *it, const struct source *src)
 			drop_key(w, it->key, it->key_len);
 		return 0;
 	}
-	if (!cap_expiry(w, it, src))
+	if (!cap_expiry(w, it, asked_ns, src))
 		return 0;
 	if (w->o->strict)
 		return hold(w, it, src);
@@ -354,7 +354,7 @@ static int put_fetched(struct warm *w, struct ask *a, const struct origin_reply 
 
 		it.expires_ns = end < it.expires_ns ? end : it.expires_ns;
 	}
-	return put(w, &it, &a->src);
+	return put(w, &it, r->sent_ns, &a->src);
 }
 
 static int on_reply(const struct origin_reply *r, void *cookie, void *arg)
@@ -516,6 +516,7 @@ static int on_entry(const struct list_entry *e, void *arg)
 {
 	struct warm *w = arg;
 	struct source src = {w->list, e->line};
+	__u64 now = monotonic_ns();
 	struct hot_item it = {
 		.key = e->key,
 		.key_len = e->key_len,
@@ -529,10 +530,10 @@ static int on_entry(const struct list_entry *e, void *arg)
 	w->r->list_lines[w->list]++;
 	if (!e->value)
 		return fetch_entry(w, e, &src);
-	it.expires_ns = expiry(monotonic_ns(), e->ttl_ns ? e->ttl_ns : w->o->ttl_ns);
+	it.expires_ns = expiry(now, e->ttl_ns ? e->ttl_ns : w->o->ttl_ns);
 	if (w->h)
 		it.fence = hotset_fence(w->h, w->o->svc, e->key, e->key_len);
-	return put(w, &it, &src);
+	return put(w, &it, now, &src);
 }
 
 static int on_bad(unsigned long line, const char *why, void *arg)

@@ -66,9 +66,9 @@ bool warm_ok(const struct warm_report *r);
 const char *warm_skip_name(enum warm_skip s);
 
 /*
- * When a hot copy must end because of a delayed flush_all at the origin: a time to end before
- * (WEIR_NEVER: no such flush), 0: not now, -EBUSY: its date is not known.
+ * When a hot copy must end because of a delayed flush_all at the origin, by when its value was asked for: a time
+ * to end before (WEIR_NEVER: no such flush; it may have passed), 0: never, -EBUSY: its date is not known.
  */
-int warm_flush_cap(const struct hotset_mem *mem, __u8 svc, __u64 now_ns, __u64 *cap_ns);
+int warm_flush_cap(const struct hotset_mem *mem, __u8 svc, __u64 asked_ns, __u64 *cap_ns);
 
 #endif

@@ -163,6 +163,40 @@ static void test_expiry(void)
 	end();
 }
 
+/* Of what was asked for by now, a flush_all with a date has struck. */
+static void flush_strikes(void)
+{
+	dp.svc_fences[SVC].flush_at_ns = monotonic_ns() - 2 * 1000000000ULL;
+}
+
+static void on_ask_flush(struct fake *o, const char *key)
+{
+	flush_strikes();
+}
+
+static void test_flush_strikes(void)
+{
+	struct hot_item it = item_of("given", "old");
+	int lock;
+
+	begin("a flush_all with a date strikes after the question: not published, however late");
+	origin.on_ask = on_ask_flush;
+	fill("k", FILL_FLUSH);
+	origin.on_ask = NULL;
+	dp.svc_fences[SVC].flush_at_ns = 0;
+	lock = dp_lock_now(&dp);
+	ask("l");
+	CHECK_INT(fill_put(f, &it, FILL_PEER, on_fill, "given"), 0);
+	RUN_UNTIL(event, f->nready == 2);
+	flush_strikes();
+	close(lock);
+	wait_calls(3);
+	CHECK_INT(by[FILL_FLUSH], 3);
+	CHECK_STR(look(&dp, "l"), "miss");
+	fill("l", FILL_ADDED);
+	end();
+}
+
 static void test_promoted(void)
 {
 	struct weir_slot s;
@@ -618,6 +652,7 @@ int main(void)
 	CHECK(sd_event_new(&event) >= 0);
 	test_results();
 	test_expiry();
+	test_flush_strikes();
 	test_promoted();
 	test_join();
 	test_refused();

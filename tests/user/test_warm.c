@@ -7,6 +7,7 @@
  *	never*				one that does not expire
  *	b64*				one whose key is binary
  *	race*				a write passes while the value is fetched, the first time
+ *	flush*				a flush_all with a date strikes while it is fetched
  *	anything else			"hello", flags 7, CAS 42, 100 seconds
  */
 #include <arpa/inet.h>
@@ -175,6 +176,8 @@ static void answer(FILE *to, const char *key)
 		races--;
 		write_passes(key, strlen(key));
 	}
+	if (starts(key, "flush")) /* two seconds are the clocks' */
+		svc_fences[SVC].flush_at_ns = monotonic_ns() - 2 * NSEC;
 	if (starts(key, "never"))
 		ttl = -1;
 	else if (starts(key, "ttl"))
@@ -532,6 +535,12 @@ static void test_flush_pending(void)
 	svc_fences[SVC].flush_at_ns = monotonic_ns() - 3 * NSEC;
 	CHECK_INT(warm(opts(), "c,1\n", NULL), 0);
 	check_key("c", "1", 0);
+	test_end();
+
+	test_begin("one that strikes after the origin was asked: what it answered is skipped");
+	CHECK_INT(warm(opts(), "flush\n", NULL), 0);
+	CHECK_INT(report.skipped[WARM_FLUSH], 1);
+	check_absent("flush");
 	test_end();
 
 	test_begin("one whose date is unknown refuses the whole, naming the service");
