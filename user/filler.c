@@ -168,6 +168,15 @@ static int join(struct fill *fill, const struct fill_waiter *who)
 	return 0;
 }
 
+/* Such a copy has no number of the origin's: each that was fetched has. */
+static bool held_by_hand(const struct fill *fill)
+{
+	const struct hot_item *it = &fill->item;
+	const struct weir_slot *s = hotset_find(fill->f->h, it->svc, it->key, it->key_len);
+
+	return s && !(s->flags & WEIR_SLOT_CAS);
+}
+
 int fill_ask(struct filler *f, __u8 svc, const char *key, size_t key_len, enum fill_why why, fill_fn fn, void *arg)
 {
 	struct fill_waiter who = { .fn = fn, .arg = arg, .why = why };
@@ -180,6 +189,7 @@ int fill_ask(struct filler *f, __u8 svc, const char *key, size_t key_len, enum f
 		err = new_fill(f, svc, key, key_len, &fill);
 		if (!err) {
 			fill->first = who;
+			fill->by_hand = held_by_hand(fill);
 			list(fill);
 			enter(fill, STAGE_TODO);
 			fetch_soon(f);

@@ -38,7 +38,7 @@ enum fill_why { FILL_WHYS(FILL_WHY_ENUM) FILL_WHY_COUNT };
 	X(ORIGIN, "origin_error")     /* the origin refused it, or no endpoint answered */                 \
 	X(WRITING, "write_in_flight") /* written again and again meanwhile */                              \
 	X(FLUSH, "flush_pending")     /* a flush_all with a date is too near */                            \
-	X(DROPPED, "dropped")	      /* fill_drop() came while it was fetched */                          \
+	X(DROPPED, "dropped")	      /* fill_drop(), or a copy by hand, came while it was fetched */      \
 	X(GONE, "gone")		      /* the data plane, or the service, is not there any more */
 
 #define FILL_RESULT_ENUM(sym, name) FILL_##sym,

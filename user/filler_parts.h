@@ -45,6 +45,7 @@ struct fill {
 	bool given;	      /* of fill_put(): it is not at an origin */
 	bool moved;	      /* its fence has, when it was to be published */
 	unsigned rounds;
+	bool by_hand;	      /* given by hand was what was held when it was asked for: its place may be taken */
 	__u64 due_ns;	      /* LATER */
 	__u64 sent_ns;	      /* READY: when the value was asked for */
 	enum fill_result result;

@@ -41,6 +41,18 @@ static void mark_promoted(struct fill *fill, const struct hotset *h)
 		it->flags |= WEIR_SLOT_PROMOTED;
 }
 
+/* What a command has given since a fetch was asked for is newer, and moves no fence. */
+static bool given_since(const struct fill *fill, const struct hotset *h)
+{
+	const struct hot_item *it = &fill->item;
+	const struct weir_slot *s;
+
+	if (fill->by_hand || fill->given || fill->removal)
+		return false;
+	s = hotset_find(h, it->svc, it->key, it->key_len);
+	return s && !(s->flags & WEIR_SLOT_CAS) && hotset_state(h, s, monotonic_ns()) == WEIR_R_HIT;
+}
+
 /* A result, or -EAGAIN: there will be room when readers were waited for; -ESTALE: its fence moved. */
 static int put(struct fill *fill, struct hotset *h)
 {
@@ -52,6 +64,8 @@ static int put(struct fill *fill, struct hotset *h)
 		return FILL_DROPPED;
 	if (fill_fence_moved(fill))
 		return -ESTALE;
+	if (given_since(fill, h))
+		return FILL_DROPPED;
 	/* It may have struck while this waited for the lock. */
 	if (warm_flush_cap(fill->f->mem, it->svc, fill->sent_ns, &cap) || cap <= monotonic_ns())
 		return FILL_FLUSH;
@@ -76,6 +90,8 @@ static int drop(struct fill *fill, struct hotset *h)
 	const struct hot_item *it = &fill->item;
 
 	if (fill->spoiled || (fill->dead && was_put(fill, h)))
+		return FILL_DROPPED;
+	if (given_since(fill, h))
 		return FILL_DROPPED;
 	fill->f->counts.dropped += !hotset_drop(h, it->svc, it->key, it->key_len);
 	return fill->result;

@@ -331,6 +331,51 @@ static void test_overtaken_late(void)
 	end();
 }
 
+static void test_given_since(void)
+{
+	int lock;
+
+	begin("what a command gives while a fetch waits stays; what was given before is replaced");
+	by_hand(&dp, "before", "old");
+	by_hand(&dp, "missing", "old");
+	fill("fetched", FILL_ADDED);
+	origin.cas++;
+	lock = dp_lock_now(&dp);
+	ask("k");
+	ask("before");
+	ask("fetched");
+	ask("dead");
+	ask("missing");
+	RUN_UNTIL(event, f->nready == 5);
+	close(lock);
+	by_hand(&dp, "k", "v2");
+	by_hand(&dp, "fetched", "v2");
+	by_hand(&dp, "dead", "v2");
+	raise_fence(&dp, "dead"); /* by a write, so that it is fetched again */
+	wait_calls(6);
+	CHECK_STR(look(&dp, "k"), "v2");
+	CHECK_STR(look(&dp, "fetched"), "v2");
+	CHECK_STR(look(&dp, "before"), "a:before");
+	CHECK_STR(look(&dp, "dead"), "a:dead");
+	CHECK_STR(look(&dp, "missing"), "miss");
+	CHECK_INT(by[FILL_DROPPED], 2);
+	end();
+}
+
+static void test_missing_since(void)
+{
+	begin("nor is it taken out when the origin had no such key");
+	origin.holds = true;
+	ask("missing");
+	CHECK(run_until(event, &origin.asked, 1, 5000));
+	by_hand(&dp, "missing", "v1");
+	fake_release(&origin);
+	wait_calls(1);
+	CHECK_INT(last, FILL_DROPPED);
+	CHECK_STR(look(&dp, "missing"), "v1");
+	end();
+}
+
 static void test_put(void)
 {
 	struct hot_item it = item_of("k", "given");
@@ -659,6 +704,8 @@ int main(void)
 	test_overtaken();
 	test_settling();
 	test_overtaken_late();
+	test_given_since();
+	test_missing_since();
 	test_put();
 	test_drop();
 	test_drop_ready();
