@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "slot_copy.h"
+
 /* Looking through the index takes that part of the loop's time, and no more than this at once. */
 #define SCAN_SHARE 5
 #define PURSE_NS   200000000LL
@@ -174,17 +176,18 @@ void invalidate_service(struct invalidate *v, const struct inval *by, __u8 svc)
 }
 
 /* refresh.c fetches again what it saw to be hot. An agent that has just started has seen nothing yet. */
-static int rewarm_slot(const struct weir_slot *s, void *arg)
+static int rewarm_slot(const struct weir_slot *at, void *arg)
 {
 	struct invalidate *v = arg;
-	__u8 svc = s->svc % WEIR_SERVICES_MAX;
+	struct key_copy k;
+	const struct weir_slot *s = &k.slot;
 
-	if (!v->kept[svc] || !(s->flags & WEIR_SLOT_CAS) || s->entry >= v->mem->ctl->entries ||
+	if (!copy_key(&k, v->mem, at) || !v->kept[s->svc] || !(s->flags & WEIR_SLOT_CAS) ||
 	    hotset_hits(v->h, s) < HOT_HITS)
 		return 0;
 	if (filler_waiting(v->filler) >= REWARM_MAX)
 		return 1;
-	fill_ask(v->filler, svc, slot_key(s), s->key_len, FILL_REWARM, NULL, NULL);
+	fill_ask(v->filler, s->svc, slot_key(s), s->key_len, FILL_REWARM, NULL, NULL);
 	return 0;
 }
 

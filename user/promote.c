@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "journal.h"
+#include "slot_copy.h"
 
 #define SECOND_NS    1000000000ULL
 #define STEP_US      10000
@@ -70,28 +71,6 @@ static void on_sample(__u8 svc, const char *key, size_t len, __u8 reason, void *
 
 /* ---- rounds ----------------------------------------------------------------------------------- */
 
-struct key_copy {
-	union {
-		struct weir_slot slot;
-		__u8 bytes[WEIR_SLOT_HDR + WEIR_KEY_AT + 256];
-	};
-};
-
-/*
- * A slot may be given to another key while it is read: what is copied may be nonsense, but stays within bounds.
- */
-static bool copy_key(const struct promote *p, const struct weir_slot *s, struct key_copy *to)
-{
-	size_t at = ((const __u8 *)s - p->mem->slabs->bytes) % WEIR_SLAB_SIZE;
-
-	to->slot = *s;
-	if (at + WEIR_SLOT_HDR + WEIR_KEY_AT + to->slot.key_len > WEIR_SLAB_SIZE ||
-	    to->slot.entry >= p->mem->ctl->hit_entries || to->slot.svc >= WEIR_SERVICES_MAX)
-		return false;
-	memcpy(to->slot.text, s->text, WEIR_KEY_AT + to->slot.key_len);
-	return hotset_key_ok(slot_key(&to->slot), to->slot.key_len);
-}
-
 static int on_slot(const struct weir_slot *s, void *arg)
 {
 	struct promote *p = arg;
@@ -100,7 +79,7 @@ static int on_slot(const struct weir_slot *s, void *arg)
 	__u64 hash;
 	__u8 svc;
 
-	if (s->svc >= WEIR_SERVICES_MAX || !p->by[s->svc] || !copy_key(p, s, &k))
+	if (s->svc >= WEIR_SERVICES_MAX || !p->by[s->svc] || !copy_key(&k, p->mem, s))
 		return 0;
 	svc = k.slot.svc;
 	a = p->by[svc];

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "origins.h"
+#include "slot_copy.h"
 #include "weir/reason.h"
 
 #define STEP_US	     10000
@@ -127,25 +128,17 @@ static void look_dead(struct refresh *r, struct look *l, const struct weir_slot 
 	l->flags |= LOOK_DEAD;
 }
 
-/* A slot may be given to another key while it is read here: then this is nonsense, but stays within bounds. */
-static bool is_sane(const struct refresh *r, const struct weir_slot *s)
-{
-	size_t at = ((const __u8 *)s - r->mem->slabs->bytes) % WEIR_SLAB_SIZE;
-
-	return s->svc < WEIR_SERVICES_MAX && s->entry < r->mem->ctl->entries &&
-	       s->lines <= WEIR_SLOT_LINES_MAX && at + s->lines * WEIR_LINE <= WEIR_SLAB_SIZE &&
-	       WEIR_SLOT_HDR + WEIR_KEY_AT + s->key_len <= s->lines * WEIR_LINE;
-}
-
-static int look_at(const struct weir_slot *s, void *arg)
+static int look_at(const struct weir_slot *at, void *arg)
 {
 	struct refresh *r = arg;
+	struct key_copy k;
+	const struct weir_slot *s = &k.slot;
 	struct look *l;
 	bool dead, due, fresh;
 	__u32 now;
 
 	/* Without the origin's number it was given by hand: the origin is not asked. */
-	if (!is_sane(r, s) || !r->on[s->svc] || !(s->flags & WEIR_SLOT_CAS))
+	if (!copy_key(&k, r->mem, at) || !r->on[s->svc] || !(s->flags & WEIR_SLOT_CAS))
 		return 0;
 	l = &r->looks[s->entry];
 	now = tick_of(r, r->now_ns);

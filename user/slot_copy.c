@@ -32,3 +32,15 @@ bool copy_of_key(struct copy *to, const struct hotset *h, __u8 svc, const char *
 	}
 	return false;
 }
+
+bool copy_key(struct key_copy *to, const struct hotset_mem *mem, const struct weir_slot *from)
+{
+	size_t at = ((const __u8 *)from - mem->slabs->bytes) % WEIR_SLAB_SIZE;
+
+	to->slot = *from;
+	if (at + WEIR_SLOT_HDR + WEIR_KEY_AT + to->slot.key_len > WEIR_SLAB_SIZE ||
+	    to->slot.entry >= mem->ctl->entries || to->slot.svc >= WEIR_SERVICES_MAX)
+		return false;
+	memcpy(to->slot.text, from->text, WEIR_KEY_AT + to->slot.key_len);
+	return hotset_key_ok(slot_key(&to->slot), to->slot.key_len);
+}

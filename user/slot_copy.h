@@ -15,9 +15,19 @@ struct copy {
 	};
 };
 
+/* What precedes the value. */
+struct key_copy {
+	union {
+		struct weir_slot slot;
+		__u8 bytes[WEIR_SLOT_HDR + WEIR_KEY_AT + 256];
+	};
+};
+
 /* False: it changed meanwhile. */
 bool copy_slot(struct copy *to, const struct weir_slot *from);
 /* The published slot of a key, one that changes while it is copied looked up again. False: there is none. */
 bool copy_of_key(struct copy *to, const struct hotset *h, __u8 svc, const char *key, size_t len);
+/* Of a slot in mem. The copy may be nonsense, but is within bounds: those of services, entries and keys. */
+bool copy_key(struct key_copy *to, const struct hotset_mem *mem, const struct weir_slot *from);
 
 #endif
