@@ -119,11 +119,12 @@ static void look_dead(struct refresh *r, struct look *l, const struct weir_slot 
 			return;
 		r->counts.rewarmed++;
 		l->due = tick_of(r, r->now_ns + AGAIN_NS);
-	} else if (!(l->flags & LOOK_DEAD)) {
+	} else if (!(l->flags & LOOK_DEAD) || filler_waiting(r->filler) >= WAITING_MAX) {
 		l->due = tick_of(r, r->now_ns + DEAD_NS);
 	} else {
 		r->counts.swept += !fill_drop_dead(r->filler, s->svc, slot_key(s), s->key_len);
 		l->flags = 0;
+		l->due = tick_of(r, r->now_ns + DEAD_NS); /* a command that has the lock may keep it for long */
 	}
 	l->flags |= LOOK_DEAD;
 }

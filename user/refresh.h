@@ -15,7 +15,7 @@ struct refresh_counts {
 	__u64 rounds;	/* through the whole index */
 	__u64 round_ns; /* how long the last one took */
 	__u64 refreshed, rewarmed; /* asked for */
-	__u64 swept;	/* long expired, and taken out */
+	__u64 swept;	/* long dead: removals asked for */
 };
 
 int refresh_new(struct refresh **out, sd_event *event, struct filler *f);
