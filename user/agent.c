@@ -56,6 +56,7 @@ struct agent {
 	struct weir_ctl *ctl;
 	const struct pools_mem *m;
 	__u32 generation; /* that the configuration was read for */
+	bool whole;	  /* no reload was under way meanwhile, which may have been undone since */
 	struct config *config;
 
 	sd_event_source *sweep;
@@ -381,6 +382,7 @@ static int take_up(struct agent *a)
 	a->ctl = dp_ctl(a->dp);
 	a->m = dp_pools(a->dp);
 	a->generation = 0;
+	a->whole = false;
 	memset(a->resolve_in, 0, sizeof(a->resolve_in));
 	traffic_begin(a->traffic);
 	slow_begin(a->slow);
@@ -389,10 +391,29 @@ static int take_up(struct agent *a)
 	return 0;
 }
 
+static bool is_ready(const struct agent *a)
+{
+	return __atomic_load_n(&a->ctl->state, __ATOMIC_SEQ_CST) == WEIR_STATE_READY;
+}
+
+/* A reload changes the services in place; undone, it puts them back, and the generation stays. */
+static void read_loaded(struct agent *a)
+{
+	bool ready = is_ready(a);
+
+	a->generation = a->ctl->generation;
+	a->view.constants = NULL;
+	loader_ask(a->loader, LOADER_CONSTANTS);
+	read_config(a);
+	agent_hot_begin(a->hot, a->dp, a->config);
+	a->whole = ready && is_ready(a);
+}
+
 /* Whatever commands did since the last second. */
 static void follow_dataplane(struct agent *a)
 {
 	int err = a->dp ? dp_current(a->dp) : 0;
+	bool changed;
 
 	if (err) {
 		say(LOG_NOTICE, err == -ENOENT ? "unloaded" : "what was loaded has been replaced");
@@ -400,14 +421,12 @@ static void follow_dataplane(struct agent *a)
 	}
 	if (!a->dp && take_up(a))
 		return;
-	if (a->generation == a->ctl->generation)
+	changed = a->generation != a->ctl->generation;
+	if (!changed && (a->whole || !is_ready(a)))
 		return;
-	a->generation = a->ctl->generation;
-	*a->reload_failed = '\0';
-	a->view.constants = NULL;
-	loader_ask(a->loader, LOADER_CONSTANTS);
-	read_config(a);
-	agent_hot_begin(a->hot, a->dp, a->config);
+	if (changed)
+		*a->reload_failed = '\0';
+	read_loaded(a);
 	say(LOG_INFO, "at work on %.255s, generation %u", a->ctl->config, a->generation);
 }
 
