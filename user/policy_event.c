@@ -95,7 +95,7 @@ static void on_one(struct policy *p, const struct bus_event *e)
 
 	if (len < 0 || len >= WEIR_KEY_MAX + !p->c.list)
 		return;
-	if (len && !hotset_key_ok(key, len)) /* nor would it be with any word of the list */
+	if (p->c.list && len && !hotset_key_ok(key, len)) /* nor would it be with any of the list's words */
 		return;
 	if (p->active && p->keys.n >= p->c.max) {
 		p->run.left_out++;
