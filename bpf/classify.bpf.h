@@ -106,7 +106,8 @@ __noinline __u32 fence_fragment(const struct weir_addr *from, const struct weir_
 		return 0;
 	if (family & LATER_TCP && !is_followed(svc))
 		return 0;
-	if (!is_client(from, svc, family) && stranger(svc) == WEIR_R_STRANGER_DROP)
+	if ((!(family & LATER_TCP) || has_pool(svc, IPPROTO_TCP)) && !is_client(from, svc, family) &&
+	    stranger(svc) == WEIR_R_STRANGER_DROP)
 		return 0;
 	fence_service(svc);
 	return svc + 1;
@@ -114,8 +115,8 @@ __noinline __u32 fence_fragment(const struct weir_addr *from, const struct weir_
 
 /*
  * A later fragment names no port: it may complete a write to any service of its address. Those of
- * strangers cannot where strangers are dropped, since their first fragments never arrive. A global
- * function, to be verified once. The service, or WEIR_SVC_NONE.
+ * strangers cannot where strangers are dropped, since their first fragments never arrive; TCP that goes to
+ * no pool is not. A global function, to be verified once. The service, or WEIR_SVC_NONE.
  */
 __noinline __u32 later_fragment(const struct weir_addr *from, const struct weir_addr *to, __u32 family)
 {

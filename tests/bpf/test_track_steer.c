@@ -114,11 +114,14 @@ static void test_others(void)
 	struct conn c = conn_of(NAT_SVC, "203.0.113.9");
 	unsigned long long key = foo(NAT_SVC), svc = all(NAT_SVC);
 	struct tcp t = {.seq = 1, .flags = TCP_ACK, .window = 502};
-	struct frame f;
+	struct frame f, whole;
 
 	test_begin("a stranger's segments are dropped, and fence nothing");
 	frame_tcp(&f, &c.flow, &t, "delete foo\r\n", 12);
 	edge_untouched(&f, WEIR_R_STRANGER_DROP);
+	whole = f;
+	frame_fragment(&f, &whole, 24, 8, false);
+	edge_untouched(&f, WEIR_R_FRAGMENT_DROP);
 	CHECK_INT(foo(NAT_SVC) - key, 0);
 	CHECK_INT(all(NAT_SVC) - svc, 0);
 	test_end();
