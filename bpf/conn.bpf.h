@@ -145,10 +145,10 @@ static __always_inline __u32 conn_place(__u64 hash, __u32 now)
 /* The stream begins at `seq`. */
 static __always_inline void conn_begin(struct weir_conn *c, __u32 seq)
 {
-	c->pos = c->floor = c->high = seq;
+	c->pos = c->floor = c->high = c->mark = seq;
 	c->state = WEIR_CONN_TEXT;
 	c->flags = WEIR_CONN_FIRST;
-	c->asked = c->npend = 0;
+	c->asked = c->npend = c->old = 0;
 	c->saved = 0;
 	c->missed = 0;
 }
@@ -209,18 +209,32 @@ static __always_inline __u32 *pend_at(struct weir_conn *c, __u32 i)
 	return &c->pend[i & (WEIR_CONN_PEND - 1)];
 }
 
+/* A write has no place there. `word` is what would stand in it; `behind`: its command ends behind the mark. */
+static __always_inline void crowd_add(struct weir_conn *c, __u32 word, bool behind)
+{
+	if (!(c->flags & WEIR_CONN_CROWDED))
+		c->crowded = word;
+	c->flags |= WEIR_CONN_CROWDED;
+	if (!behind)
+		return;
+	if (!(c->flags & WEIR_CONN_CROWDING))
+		c->crowding = word;
+	c->flags |= WEIR_CONN_CROWDING;
+}
+
 static __always_inline void pend_add(struct weir_conn *c, __u32 stripe, __u32 now)
 {
 	__u32 word = stripe | now << WEIR_CONN_STRIPE, *last = pend_at(c, c->npend - 1);
 
 	if (c->npend && !((*last ^ stripe) & (WEIR_FENCE_STRIPES - 1))) {
+		if (c->old == c->npend)
+			c->old--;
 		*last = word;
 		return;
 	}
 	if (c->npend >= WEIR_CONN_PEND) { /* the oldest gives way */
-		if (!(c->flags & WEIR_CONN_CROWDED))
-			c->crowded = *pend_at(c, 0);
-		c->flags |= WEIR_CONN_CROWDED;
+		crowd_add(c, *pend_at(c, 0), !c->old);
+		c->old -= !!c->old;
 		c->first++;
 		c->npend--;
 	}
@@ -239,7 +253,7 @@ static __always_inline void crowd_renew(struct weir_conn *c, struct weir_work *w
 		fence_service_at(svc, now_coarse(w));
 	else if (f)
 		f->last_ns = now_coarse(w);
-	c->crowded = now << WEIR_CONN_STRIPE;
+	c->crowded = c->crowding = now << WEIR_CONN_STRIPE;
 }
 
 /* The same for number i. */

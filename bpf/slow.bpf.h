@@ -164,6 +164,7 @@ static __always_inline int write_key(struct weir_work *w, __u32 off, __u32 len, 
 __noinline int has_flag(__u32 pos, __u32 nl, __u32 letter)
 {
 	struct weir_work *w = work_area();
+	int found = 0;
 
 	if (!w)
 		return -1;
@@ -172,12 +173,11 @@ __noinline int has_flag(__u32 pos, __u32 nl, __u32 letter)
 		__u32 end;
 
 		if (pos >= nl || (*AT(w, pos) == '\r' && pos + 1 == nl))
-			return 0;
+			return found;
 		if (*AT(w, pos) != ' ')
 			return -1;
 		end = token_end(pos + 1);
-		if (end > pos + 1 && *AT(w, pos + 1) == letter)
-			return 1;
+		found |= end > pos + 1 && *AT(w, pos + 1) == letter;
 		pos = end;
 	}
 	return -1;

@@ -16,7 +16,7 @@
 #include "slow.bpf.h"
 
 #define TRACK_COMMANDS 512	 /* in a segment */
-#define TRACK_KEYS     32	 /* of a gat */
+#define TRACK_KEYS     32	 /* of a gat, behind the first */
 #define TRACK_LINE     512	 /* of a command that is whole in its segment, bytes */
 #define TRACK_DATA     (1U << 30) /* of one command; sequence numbers are compared within twice that */
 #define TRACK_NEAR     0xf000	 /* offset in a frame; the verifier wants none beyond 64K to be possible */
@@ -193,9 +193,7 @@ __noinline int stream_write(__u32 at)
 static __always_inline void stream_write_all(struct weir_conn *c, struct weir_work *w, __u32 svc)
 {
 	fence_service_at(svc, now_coarse(w));
-	if (!(c->flags & WEIR_CONN_CROWDED))
-		c->crowded = conn_now(w) << WEIR_CONN_STRIPE;
-	c->flags |= WEIR_CONN_CROWDED;
+	crowd_add(c, conn_now(w) << WEIR_CONN_STRIPE, true);
 	track_count(svc, WEIR_TRACK_FLUSH);
 	came_to(w, WEIR_R_TCP_WRITE_ALL);
 }
@@ -223,7 +221,7 @@ __noinline int next_key(__u32 nl, __u32 svc)
 static __always_inline bool more_keys(__u32 at, __u32 nl, __u32 svc)
 {
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < TRACK_KEYS; i++) {
+	for (int i = 0; i <= TRACK_KEYS; i++) { /* and the line's end */
 		int r = next_key(nl, svc);
 
 		if (r == WEIR_NEXT)
@@ -550,12 +548,12 @@ static __always_inline bool stream_read(struct xdp_md *ctx, struct weir_conn *c,
 
 /* ---- segments --------------------------------------------------------------------------------- */
 
-/* Nothing in it is new. Data of a value, which the server waits for, or sent again: writes count from now. */
+/* Bytes before `pos`: data of a value, which the server waits for, or sent again: writes count from now. */
 static __always_inline int stream_old(struct weir_conn *c, struct weir_work *w, __u32 svc, bool again)
 {
 	__u32 i = again ? 0 : c->npend - 1;
 
-	if (!c->npend)
+	if (!c->npend && !(again && c->flags & WEIR_CONN_CROWDED))
 		return WEIR_R_TCP;
 	if (again && c->flags & WEIR_CONN_CROWDED)
 		crowd_renew(c, w, svc);
@@ -578,8 +576,11 @@ static __always_inline bool in_range(const struct weir_conn *c, __u32 seq)
 static __always_inline void reach(struct weir_conn *c, __u32 end)
 {
 	c->high = end;
-	if (end - c->floor > 2 * CONN_WINDOW)
-		c->floor = end - CONN_WINDOW;
+	if (end - c->floor <= 2 * CONN_WINDOW)
+		return;
+	c->floor = end - CONN_WINDOW;
+	if ((__s32)(c->mark - c->floor) < 0) /* or they could not be compared some time */
+		c->mark = c->floor;
 }
 
 /* Bytes that were not read yet: reads them, if nothing is missing in front. */
@@ -618,8 +619,8 @@ static __always_inline int stream_data(struct xdp_md *ctx, struct weir_conn *c, 
 		return conn_lose(at, svc, WEIR_TRACK_COMMAND);
 	if (!in_range(c, s->seq))
 		return conn_lose(at, svc, WEIR_TRACK_RANGE);
-	again = (__s32)(end - c->high) <= 0;
-	if (!again)
+	again = (__s32)(s->seq - c->high) < 0; /* some of it, at least */
+	if ((__s32)(end - c->high) > 0)
 		reach(c, end);
 	if ((__s32)(s->seq - c->pos) < 0) { /* it has the last of a write's data, perhaps, or was sent again */
 		int r = stream_old(c, w, svc, again);

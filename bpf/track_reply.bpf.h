@@ -31,47 +31,93 @@ static __always_inline void answered(struct weir_conn *c, struct weir_work *w, _
 	}
 	if (c->flags & WEIR_CONN_CROWDED)
 		fence_service_at(svc, now);
-	c->flags &= ~WEIR_CONN_CROWDED;
-	c->npend = 0;
+	c->flags &= ~(WEIR_CONN_CROWDED | WEIR_CONN_CROWDING);
+	c->npend = c->old = 0;
+	c->mark = c->pos;
 	c->asked = 0;
+}
+
+/* The server has all up to the mark: those without a place in `pend` count as those that have one, from the first
+ * behind it. A new mark. */
+static __always_inline void set_mark(struct weir_conn *c)
+{
+	if (c->flags & WEIR_CONN_CROWDING)
+		c->crowded = c->crowding;
+	else
+		c->flags &= ~WEIR_CONN_CROWDED;
+	c->flags &= ~WEIR_CONN_CROWDING;
+	c->mark = c->pos;
+	c->old = c->npend;
+}
+
+/* How many writes in `pend` have not been fenced for `least`. From number `from` on those that are stale are, now.
+ * A global function, to be verified once. */
+__noinline __u32 pend_late(__u32 at, __u32 least, __u32 from)
+{
+	struct weir_conn *c = conn_at(at);
+	struct weir_work *w = work_area();
+	__u32 i, age;
+
+	if (!c || !w)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < WEIR_CONN_PEND; i++) {
+		if (i >= c->npend)
+			break;
+		age = conn_age(conn_now(w), *pend_at(c, i));
+		if (age < least) /* nor are those behind it older */
+			break;
+		if (age >= CONN_STALE && i >= from)
+			pend_renew(c, i, w);
+	}
+	return i;
 }
 
 /*
- * Several commands wait, and this may be the reply to any. None need be fenced again within two seconds after it was,
- * since nothing is filled in that time. So a write is fenced again by the first reply after that; unless replies have
- * been flowing for a second since: then its own was among them.
+ * Several commands wait, and this may be the reply to any; or to one before that which is not whole yet. None need be
+ * fenced again within two seconds after it was, since nothing is filled in that time. So a write is fenced again by the
+ * first reply after that; unless replies have been flowing for a second since: then its own was among them. It is
+ * forgotten then, if the server has all of it. If it has not, its reply is yet to come.
  */
-static __always_inline void perhaps_answered(struct weir_conn *c, struct weir_work *w, __u32 svc, bool flow)
+static __always_inline void perhaps_answered(struct weir_conn *c, struct weir_work *w, __u32 at, __u32 svc, bool flow,
+					     __u32 ack)
 {
-	__u32 now = conn_now(w);
+	__u32 old = 0, late;
+	bool whole;
 
-	c->asked = 0;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < WEIR_CONN_PEND; i++) {
-		__u32 word = *pend_at(c, 0), age = conn_age(now, word);
-
-		if (!c->npend || age < CONN_SECOND || (!flow && age < CONN_STALE))
-			break;
-		if (!flow)
-			fence_stripe_at(word & (WEIR_FENCE_STRIPES - 1), now_coarse(w));
-		c->first++;
-		c->npend--;
+	if (c->flags & WEIR_CONN_PIPED)
+		c->asked = 0;
+	if ((__s32)(ack - c->pos) >= 0) {
+		c->flags &= ~WEIR_CONN_CROWDING;
+		c->mark = c->pos;
+		c->old = c->npend;
 	}
-	if (c->flags & WEIR_CONN_CROWDED && conn_age(now, c->crowded) >= CONN_STALE)
-		fence_service_at(svc, now_coarse(w));
-	c->flags &= ~WEIR_CONN_CROWDED;
+	whole = (__s32)(ack - c->mark) >= 0;
+	if (whole)
+		old = c->old;
+	late = pend_late(at, flow ? CONN_SECOND : CONN_STALE, flow ? old : 0);
+	if (late > old)
+		late = old;
+	c->first += late;
+	c->npend -= late;
+	if (c->flags & WEIR_CONN_CROWDED && conn_age(conn_now(w), c->crowded) >= CONN_STALE)
+		crowd_renew(c, w, svc);
+	if (whole)
+		set_mark(c);
 }
 
-static __always_inline void track_server_data(struct weir_conn *c, struct weir_work *w, __u32 ack, __u32 svc)
+static __always_inline void track_server_data(struct weir_conn *c, struct weir_work *w, __u32 at, __u32 ack,
+					      __u32 svc)
 {
 	__u32 now = conn_now(w);
-	bool flow = now - c->replied <= CONN_FLOW;
 
+	if (now - c->replied > CONN_FLOW)
+		c->flowing = now;
 	c->replied = now;
-	if (c->flags & WEIR_CONN_PIPED)
-		perhaps_answered(c, w, svc, flow);
-	else if ((__s32)(ack - c->pos) >= 0) /* all of the command was there */
+	if (!(c->flags & WEIR_CONN_PIPED) && (__s32)(ack - c->pos) >= 0)
 		answered(c, w, svc);
+	else
+		perhaps_answered(c, w, at, svc, now - c->flowing >= CONN_SECOND, ack);
 }
 
 /* With the lock. */
@@ -86,7 +132,7 @@ static __always_inline void track_server(struct weir_conn *c, struct weir_work *
 	}
 	c->flags |= WEIR_CONN_HEARD;
 	if (s->len)
-		track_server_data(c, w, s->ack, svc);
+		track_server_data(c, w, at, s->ack, svc);
 }
 
 /* Whether a segment changes nothing: without the lock, since nobody can have a reply to what is being read. */
@@ -111,9 +157,14 @@ __noinline int track_reply(PKT_CTX *ctx, const struct weir_pkt *p, __u32 svc)
 	hash = flow_hash(&p->daddr, p->dport, p);
 	at = conn_find(hash);
 	c = conn_at(at);
-	if (!c || s->flags & TCP_RST || !(s->flags & TCP_ACK))
+	if (s->flags & TCP_RST || !(s->flags & TCP_ACK))
 		return 0;
 	svc &= WEIR_SERVICES_MAX - 1;
+	if (!c) { /* what it asked for fenced the service, or passed elsewhere */
+		if (s->len)
+			fence_service_again(svc, w);
+		return 0;
+	}
 	if (c->missed || (c->state == WEIR_CONN_LOST && !(s->flags & TCP_SYN))) {
 		if (s->len)
 			fence_service_again(svc, w);

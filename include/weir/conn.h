@@ -29,6 +29,7 @@
 #define WEIR_CONN_CROWDED (1 << 4) /* more writes than there are places in `pend`, or flush_all: `crowded` */
 #define WEIR_CONN_PIPED	  (1 << 5) /* commands were sent before the reply to the one before */
 #define WEIR_CONN_OVER	  (1 << 6) /* LOST, and ended */
+#define WEIR_CONN_CROWDING (1 << 7) /* CROWDED by commands that end behind `mark`, too: `crowding` */
 
 /* Units of time in here: CLOCK_MONOTONIC (coarse) >> that, of 134 ms. */
 #define WEIR_CONN_TIME	  27
@@ -73,10 +74,12 @@ struct weir_conn {
 	__u8 asked;    /* whether a command came since the server's last segment */
 	__u8 first;    /* of `pend`, a ring, */
 	__u8 npend;    /* and how many it has */
-	__u8 pad;
+	__u8 old;      /* so many of the oldest end at `mark` or before it */
 	__u16 saved;   /* bytes in `line`; `pos` counts them */
-	__u16 pad2;
-	__u32 pad3[3];
+	__u16 pad;
+	__u32 mark;    /* what `pos` was when a reply passed: a later one tells by it what the server has whole */
+	__u32 flowing; /* since when the server's segments with payload follow each other closely */
+	__u32 crowding; /* as `crowded`, for commands behind `mark` */
 	__u32 pend[WEIR_CONN_PEND]; /* stripes of writes whose replies may not have passed yet */
 	__u8 line[WEIR_CONN_LINE];
 };

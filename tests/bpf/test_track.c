@@ -41,6 +41,7 @@ static const struct command commands[] = {
 	C("gat", "gat 10 foo\r\n", KEY),
 	C("gats of several keys", "gats 10 a foo b\r\n", KEY),
 	C("gat of several keys, the last one", "gat 10 a  bb ccc foo\r\n", KEY),
+	C("gat of 33 keys", "gat 10 a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a foo\r\n", KEY),
 	C("ms", "ms foo 1\r\nx\r\n", KEY),
 	C("ms with flags", "ms foo 3 T90 F5 c q O123 k\r\nxyz\r\n", KEY),
 	C("ms of an empty value", "ms foo 0\r\n\r\n", KEY),
@@ -82,6 +83,10 @@ static const struct command commands[] = {
 	C("ms without a length", "ms foo\r\n", LOST),
 	C("md with a broken base64", "md Zm9vYg b\r\n", LOST),
 	C("md with more flags than memcached takes", "md Zm9v q q q q q q q q q q q q q q q q q b\r\n", LOST),
+	C("ms with more flags than memcached takes behind b", "ms Zm9v 1 b q q q q q q q q q q q q q q q q q\r\nx\r\n",
+	  LOST),
+	C("gat of more keys than are read", "gat 10 a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a\r\n",
+	  LOST),
 	C("gat with a control byte between keys", "gat 10 a\x01"
 						"foo\r\n", LOST),
 	C("cache_memlimit", "cache_memlimit 64\r\n", LOST),
@@ -497,7 +502,7 @@ static void test_many(void)
 
 static void test_retransmitted(void)
 {
-	struct conn c = conn_open();
+	struct conn c = conn_open(), other;
 	struct fences was;
 
 	test_begin("sent again, whole or in part: the write is fenced, and the stream goes on");
@@ -529,6 +534,21 @@ static void test_retransmitted(void)
 	CHECK_REASON(segment(&c, c.seq - 12, TCP_ACK, "delete foo\r\n", 12), WEIR_R_TCP_WRITE);
 	CHECK_INT(now().foo - was.foo, 1);
 	conn_end(&c);
+	test_end();
+	test_begin("so are all in a segment that also has new bytes, and flush_all");
+	c = conn_open();
+	other = conn_open();
+	says(&c, "delete foo\r\ndelete sentinel\r\nget a");
+	says(&other, "flush_all\r\n");
+	was = now();
+	usleep(1100000);
+	CHECK_REASON(segment(&other, other.seq - 11, TCP_ACK, "flush_all\r\n", 11), WEIR_R_TCP_WRITE);
+	CHECK_INT(now().all - was.all, 1);
+	segment(&c, c.seq - 34, TCP_ACK, "delete foo\r\ndelete sentinel\r\nget a b", 36);
+	CHECK_INT(now().foo - was.foo, 1);
+	CHECK_INT(now().sentinel - was.sentinel, 1);
+	conn_end(&c);
+	conn_end(&other);
 	test_end();
 }
 
@@ -892,6 +912,23 @@ static void test_packets(void)
 	test_end();
 }
 
+/* Without a pool what strangers send over TCP passes, all of it. */
+static void test_strangers_fragments(void)
+{
+	struct conn c = conn_of(CLIENT4);
+	struct frame whole, f;
+	struct fences was;
+
+	test_begin("the later fragments of a stranger fence the service, too");
+	c.flow.src = "203.0.113.9";
+	build(&whole, &c, c.seq, TCP_ACK, some_value, 100);
+	was = now();
+	frame_fragment(&f, &whole, 40, 40, false);
+	expect_untouched(&scene, &f, WEIR_R_FRAGMENT);
+	CHECK_INT(now().all - was.all, 1);
+	test_end();
+}
+
 static void test_fragments(void)
 {
 	struct flow flows[] = {CLIENT4, CLIENT6};
@@ -991,11 +1028,11 @@ static void test_replies(void)
 	CHECK_INT(now().foo - was.foo, 2);
 	usleep(1800000);
 	reply(&c);
-	CHECK_INT(now().foo - was.foo, 4);
+	CHECK_INT(now().foo - was.foo, 3); /* once for both */
 	CHECK_INT(now().bystander - was.bystander, 2);
 	CHECK_INT(now().all - was.all, 0);
 	reply(&c);
-	CHECK_INT(now().foo - was.foo, 4);
+	CHECK_INT(now().foo - was.foo, 3);
 	test_end();
 	conn_end(&c);
 
@@ -1018,9 +1055,53 @@ static void test_replies(void)
 	conn_end(&c);
 }
 
+/* Replies that pass while what they might be for is not whole at the server: its own is yet to come. */
+static void test_early_replies(void)
+{
+	struct conn value = conn_open(), crowd = conn_open(), gaps = conn_open();
+	char text[600] = "get a\r\n";
+	struct fences was;
+	size_t n = 7;
+
+	for (int i = 0; i < 40; i++)
+		n += sprintf(text + n, "delete k%d\r\n", i);
+	says(&value, "get a\r\nset foo 0 0 2000\r\n");
+	say(&crowd, text, n);
+	says(&gaps, "get a\r\ndelete bystander\r\n");
+	was = now();
+	server_segment(&crowd, crowd.seq - n + 7, TCP_ACK, 8);
+	usleep(1500000);
+	reply(&gaps);
+	usleep(300000);
+	reply(&gaps);
+	test_begin("in a pipeline, a late reply fences a write again though another one came shortly before");
+	CHECK_INT(now().bystander - was.bystander, 1);
+	test_end();
+	server_segment(&value, value.seq, TCP_ACK, 8);
+	CHECK_INT(now().foo - was.foo, 1);
+	usleep(1100000);
+	test_begin("a late reply does not make a write forgotten whose value is still to come");
+	say(&value, some_value, 300);
+	CHECK_INT(now().foo - was.foo, 2);
+	test_end();
+	test_begin("nor more writes than are remembered, which the server does not have yet");
+	CHECK_INT(now().all - was.all, 0);
+	segment(&crowd, crowd.seq - n, TCP_ACK, text, n);
+	CHECK_INT(now().all - was.all, 1);
+	segment(&crowd, crowd.seq - n, TCP_ACK, text, n);
+	CHECK_INT(now().all - was.all, 1);
+	reply(&crowd);
+	segment(&crowd, crowd.seq - n, TCP_ACK, text, n);
+	CHECK_INT(now().all - was.all, 1);
+	test_end();
+	conn_end(&value);
+	conn_end(&crowd);
+	conn_end(&gaps);
+}
+
 static void test_replies_of_lost(void)
 {
-	struct conn c = conn_open();
+	struct conn c = conn_open(), other = conn_of(CLIENT4);
 	struct fences was;
 
 	test_begin("replies of a lost connection fence the service again, unless it just was");
@@ -1033,6 +1114,15 @@ static void test_replies_of_lost(void)
 	CHECK_INT(now().all - was.all, 1);
 	test_end();
 	conn_end(&c);
+	test_begin("and so do those of one without a place in the table");
+	reply(&other);
+	CHECK_INT(now().all - was.all, 1);
+	usleep(1100000);
+	server_segment(&other, other.seq, TCP_ACK, 0);
+	CHECK_INT(now().all - was.all, 1);
+	reply(&other);
+	CHECK_INT(now().all - was.all, 2);
+	test_end();
 }
 
 static void test_slow_value(void)
@@ -1156,8 +1246,10 @@ int main(void)
 	test_full();
 	test_packets();
 	test_fragments();
+	test_strangers_fragments();
 	test_headers_that_lie();
 	test_replies();
+	test_early_replies();
 	test_replies_of_lost();
 	test_slow_value();
 	track_close();

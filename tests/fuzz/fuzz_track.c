@@ -197,6 +197,8 @@ static void check_table(void)
 		require(!c->busy && c->saved <= WEIR_CONN_LINE && c->npend <= WEIR_CONN_PEND);
 		require(c->state <= WEIR_CONN_CLOSED && (c->tag || !c->state));
 		require(c->high - c->floor <= 2 * CONN_WINDOW + 0x10000);
+		require(c->old <= c->npend && (__s32)(c->mark - c->floor) >= 0);
+		require(c->flags & WEIR_CONN_CROWDED || !(c->flags & WEIR_CONN_CROWDING));
 		for (int k = 0; k < i; k++)
 			require(!c->tag || the_conns[k].tag != c->tag || (i ^ k) / WEIR_CONN_WAYS);
 	}
