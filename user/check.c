@@ -706,6 +706,7 @@ static int create(struct checks *c, const struct check_target *t)
 	struct check *k = calloc(1, sizeof(*k));
 	__u64 within = t->how->interval_ns < FIRST_WITHIN_NS ? t->how->interval_ns : FIRST_WITHIN_NS;
 	__u64 first_us = (now_ns() + (__u64)(random_word() / 4294967296.0 * within)) / 1000;
+	bool how, probes;
 	int err;
 
 	if (!k)
@@ -715,7 +716,9 @@ static int create(struct checks *c, const struct check_target *t)
 	k->fd = -1;
 	k->state.health = t->health;
 	k->seen = true;
-	err = copy_how(k, t->how) & copy_probes(k, t) ? 0 : -ENOMEM;
+	how = copy_how(k, t->how);
+	probes = copy_probes(k, t);
+	err = how && probes ? 0 : -ENOMEM;
 	c->of[t->backend] = k;
 	c->count++;
 	if (!err)

@@ -769,7 +769,7 @@ static int copy_slot(const struct weir_slot *s, void *arg)
 		.flags = s->flags,
 		.cas = s->cas,
 		.expires_ns = s->expires_ns,
-		.fence = { s->fence, s->svc_fence },
+		.fence = { .key = s->fence, .svc = s->svc_fence },
 	};
 
 	if (hotset_put(c->to, &it) < 0)
