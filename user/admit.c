@@ -120,26 +120,29 @@ static bool let_go(struct admit *a, struct held_key *k)
 	return true;
 }
 
-static void evict(struct admit *a, __u64 hash)
+/* For k one gives way. False: none did. */
+static bool evict_for(struct admit *a, struct held_key *k)
 {
-	struct held_key *k = hash ? held_by_hash(&a->held, hash) : NULL;
+	struct held_key *out = k->gives_way ? held_by_hash(&a->held, k->gives_way) : NULL;
 
-	if (!k || !k->in)
-		return;
-	if (let_go(a, k))
-		a->counts.evicted++;
-	else
-		k->leaving = false;
+	k->gives_way = 0;
+	if (!out || !out->in)
+		return false;
+	out->leaving = false; /* it may be chosen again, if it does not go now */
+	if (!let_go(a, out))
+		return false;
+	a->counts.evicted++;
+	return true;
 }
 
-/* What was to give way to k stays. */
-static void victim_stays(struct admit *a, struct held_key *k)
+/* For k none gives way. */
+static void evict_none(struct admit *a, struct held_key *k)
 {
 	struct held_key *stays = k->gives_way ? held_by_hash(&a->held, k->gives_way) : NULL;
 
+	k->gives_way = 0;
 	if (stays)
 		stays->leaving = false;
-	k->gives_way = 0;
 }
 
 /* The next one that may give way; NULL: none is left of this round. */
@@ -148,7 +151,7 @@ static struct held_key *next_victim(struct admit *a)
 	while (a->victim < a->nvictims) {
 		struct held_key *k = held_by_hash(&a->held, a->victims[a->victim++].hash);
 
-		if (k && k->in && !k->leaving && (k->promoted || a->how.evict_all))
+		if (k && k->in && !k->leaving)
 			return k;
 	}
 	return NULL;
@@ -174,11 +177,8 @@ static void let_in(struct admit *a, __u64 hash, const char *key, size_t len, __u
 		out->leaving = true;
 		k->gives_way = out->hash;
 	}
-	if (out && crowded) {
-		evict(a, out->hash);
-		k->gives_way = 0;
-		k->made_room = true;
-	}
+	if (out && crowded)
+		k->made_room = evict_for(a, k);
 }
 
 void admit_sample(struct admit *a, __u64 hash, const char *key, size_t len, __u64 now_ns)
@@ -205,19 +205,18 @@ void admit_sample(struct admit *a, __u64 hash, const char *key, size_t len, __u6
 
 static void came_in(struct admit *a, struct held_key *k, enum fill_result r, __u64 now_ns)
 {
-	if (r == FILL_ADDED) {
-		evict(a, k->gives_way);
-		k->gives_way = 0;
-	} else { /* it takes nobody's place */
-		victim_stays(a, k);
+	if (r != FILL_ADDED) { /* it was there: the next round tells whose it is */
+		evict_none(a, k);
+		held_remove(&a->held, k);
+		return;
 	}
-	k->promoted = r == FILL_ADDED; /* else somebody was faster; the next round tells whose it is */
+	evict_for(a, k);
+	k->promoted = true;
 	k->round = a->rounds + 1;
 	held_set_in(&a->held, k, now_ns);
-	a->counts.promoted += r == FILL_ADDED;
+	a->counts.promoted++;
 }
 
-/* made_room: another one went for it, in vain; it would drain the hot set one by one. */
 static void stays_out(struct admit *a, __u64 hash, enum fill_result r, bool made_room, __u64 now_ns)
 {
 	switch (r) {
@@ -235,6 +234,7 @@ static void stays_out(struct admit *a, __u64 hash, enum fill_result r, bool made
 	case FILL_FULL:
 		a->room = a->held.nin;
 		a->full_ns = now_ns + FULL_NS;
+		/* What is too large for the room that another one left would take one with each try. */
 		refuse(a, hash, ADMIT_FULL, made_room ? WEIR_NEVER : SECOND_NS, now_ns);
 		break;
 	case FILL_DROPPED:
@@ -258,8 +258,8 @@ void admit_result(struct admit *a, __u64 hash, const char *key, size_t len, enum
 		came_in(a, k, r, now_ns);
 		return;
 	}
-	victim_stays(a, k);
 	made_room = k->made_room;
+	evict_none(a, k);
 	held_remove(&a->held, k);
 	stays_out(a, hash, r, made_room, now_ns);
 }
@@ -340,8 +340,12 @@ static bool weed(struct admit *a, struct held_key *k, __u64 score, __u64 now_ns)
 	}
 	if (!k->promoted)
 		return false;
-	if (denied(a, k->key, k->len)) /* since a reload */
-		return let_go(a, k);
+	if (denied(a, k->key, k->len)) { /* by a new configuration */
+		if (!let_go(a, k))
+			return false;
+		a->counts.denied++;
+		return true;
+	}
 	if (is_volatile(a, k)) {
 		if (!let_go(a, k))
 			return false;

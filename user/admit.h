@@ -34,7 +34,8 @@ struct admit_counts {
 	__u64 asked, promoted;
 	__u64 evicted;                      /* gave way to others, */
 	__u64 demoted;                      /* or were hardly asked for any more, */
-	__u64 worn;                         /* or written too often */
+	__u64 worn;                         /* or written too often, */
+	__u64 denied;                       /* or `deny` names them since */
 	__u64 refused[ADMIT_REFUSAL_COUNT]; /* denied: samples; others: each time that a key was sent away */
 	__u64 held;                         /* keys now */
 };

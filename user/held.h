@@ -18,9 +18,9 @@ struct held_key {
 	bool in;
 	bool promoted;        /* or somebody else brought it */
 	bool looked;          /* fence is known */
-	bool made_room;       /* another one had to go before it was asked for */
 	bool leaving;         /* it is to give way to another one, */
 	__u64 gives_way;      /* and to this one that key does: its hash; 0: none */
+	bool made_room;       /* that one went before its value was there */
 	__u64 round;          /* when it was last seen in the hot set */
 	__u64 counter, fence; /* of the last look */
 	__u32 hits[PANE_SLOTS], writes[PANE_SLOTS];

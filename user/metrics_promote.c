@@ -16,6 +16,7 @@ static void collect_service(struct build *b, const struct promote *p, unsigned s
 	build_add(b, FAMILY_DEMOTED, c.evicted, "service", name, "reason", "evicted", NULL);
 	build_add(b, FAMILY_DEMOTED, c.demoted, "service", name, "reason", "cold", NULL);
 	build_add(b, FAMILY_DEMOTED, c.worn, "service", name, "reason", "too_volatile", NULL);
+	build_add(b, FAMILY_DEMOTED, c.denied, "service", name, "reason", "denied", NULL);
 	for (int r = 0; r < ADMIT_REFUSAL_COUNT; r++)
 		build_add(b, FAMILY_REFUSED, c.refused[r], "service", name, "reason", admit_refusal_name(r),
 			  NULL);

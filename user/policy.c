@@ -17,7 +17,8 @@ void policy_free(struct policy *p)
 {
 	keys_free(&p->keys);
 	keys_file_free(&p->file);
-	free(p->body);
+	free(p->rest);
+	keys_free(&p->found);
 	free(p->c.list);
 	free(p->c.event);
 	free(p->c.template);

@@ -74,6 +74,7 @@ static void add_keys(struct policy *p, const struct bus_event *e)
 	const struct keys *words = &p->file.keys;
 	size_t at = 0, len;
 	const char *word;
+	__u32 done = 0;
 
 	if (!p->c.list) {
 		add_rendered(p, e, "", 0);
@@ -82,9 +83,18 @@ static void add_keys(struct policy *p, const struct bus_event *e)
 	if (!policy_run_list(p))
 		return;
 	p->run.left_out += p->file.bad;
-	while (p->keys.n < p->c.max && (word = keys_next(words, &at, &len)))
+	while (p->run.lines < p->c.max && (word = keys_next(words, &at, &len))) {
 		add_rendered(p, e, word, len);
-	p->run.left_out += at < words->len;
+		p->run.lines++;
+		done++;
+	}
+	p->run.left_out += words->n - done;
+}
+
+/* False: whatever the line, the fields spoil the key. */
+static bool gives_keys(const struct policy *p, const char *key, int len)
+{
+	return len + !!p->c.list <= WEIR_KEY_MAX && ((p->c.list && !len) || hotset_key_ok(key, len));
 }
 
 /* Events that come while a run is under way add their keys to it. One without the template's fields is not for us. */
@@ -93,11 +103,13 @@ static void on_one(struct policy *p, const struct bus_event *e)
 	char key[WEIR_KEY_MAX];
 	int len = render(p->c.template, e, "", 0, key);
 
-	if (len < 0 || len >= WEIR_KEY_MAX + !p->c.list)
+	if (len < 0)
 		return;
-	if (p->c.list && len && !hotset_key_ok(key, len)) /* nor would it be with any of the list's words */
+	if (!gives_keys(p, key, len)) {
+		p->left_out++;
 		return;
-	if (p->active && p->keys.n >= p->c.max) {
+	}
+	if (p->active && (p->keys.n >= p->c.max || p->run.lines >= p->c.max)) {
 		p->run.left_out++;
 		return;
 	}

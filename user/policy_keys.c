@@ -8,8 +8,8 @@
 #include "hotset.h"
 #include "list.h"
 
-#define FILE_MAX (64 << 20) /* bytes: the agent's loop waits while it is read */
-#define BORNE_MAX 1000     /* bad lines in what a peer says */
+#define FILE_MAX  (64 << 20) /* bytes: the agent's loop waits while it is read */
+#define REPLY_BAD 1000	     /* lines: it is no list of keys */
 
 /* ---- keys ------------------------------------------------------------------------------------- */
 
@@ -57,25 +57,28 @@ void keys_free(struct keys *k)
 struct reading {
 	struct keys *keys;
 	__u32 *bad;
-	__u32 max;
-	__u32 borne; /* bad lines that are still read over */
+	__u32 max, borne; /* bad lines */
 };
+
+static int bear(struct reading *r)
+{
+	return ++*r->bad > r->borne ? -EBADMSG : 0;
+}
 
 static int on_entry(const struct list_entry *e, void *arg)
 {
 	struct reading *r = arg;
 	int err = keys_add(r->keys, e->key, e->key_len, r->max);
 
-	*r->bad += err == -EMSGSIZE || err == -ENOSPC;
-	return err == -EMSGSIZE ? 0 : err;
+	if (err == -EMSGSIZE)
+		return bear(r);
+	*r->bad += err == -ENOSPC;
+	return err;
 }
 
 static int on_bad(unsigned long line, const char *why, void *arg)
 {
-	struct reading *r = arg;
-
-	++*r->bad;
-	return r->borne-- ? 0 : -EBADMSG;
+	return bear(arg);
 }
 
 /* What is more than max is left where it is. */
@@ -93,13 +96,16 @@ int keys_parse(struct keys *k, __u32 *bad, __u32 max, const char *name, const vo
 	struct list *l;
 	int err;
 
-	if (len >= 2 && !memcmp(data, "\x1f\x8b", 2)) /* gzip: a few kilobytes can be gigabytes */
+	if (!len)
+		return 0;
+	/* It would be unpacked: a few kilobytes can be gigabytes. */
+	if (len >= 2 && !memcmp(data, "\x1f\x8b", 2))
 		return -EBADMSG;
-	err = len ? list_open_mem(&l, name, data, len) : 0;
-	if (err || !len)
+	err = list_open_mem(&l, name, data, len);
+	if (err)
 		return err;
 	list_set_format(l, LIST_JSONL);
-	err = read_list(l, k, bad, max, BORNE_MAX);
+	err = read_list(l, k, bad, max, REPLY_BAD);
 	list_close(l);
 	return err;
 }

@@ -27,7 +27,10 @@ int keys_add(struct keys *k, const char *key, size_t len, __u32 max);
 const char *keys_next(const struct keys *k, size_t *at, size_t *len);
 void keys_free(struct keys *k);
 
-/* A list that stands in memory, JSON Lines; how many are none goes to *bad. 0 or -errno. */
+/*
+ * Lines of a list that somebody sent, JSON Lines; how many are none is added to *bad. 0 or -errno; -EBADMSG: more
+ * than a thousand were none, or it is packed.
+ */
 int keys_parse(struct keys *k, __u32 *bad, __u32 max, const char *name, const void *data, size_t len);
 /* A list of any format, unless the file is as it was. 0 or -errno: then there are no keys. */
 int keys_file_read(struct keys_file *f, const char *path, __u32 max);

@@ -20,6 +20,7 @@ struct run {
 	time_t began;
 	__u64 began_ns, took_ns;
 	__u32 asked;
+	__u32 lines; /* of lists, that were put into the template */
 	__u32 keys, left_out; /* over max, no keys, or events that came while there was no room for theirs */
 	__u32 by[FILL_RESULT_COUNT];
 	__u64 bytes; /* that the filler fetched meanwhile, for others, too */
@@ -46,8 +47,9 @@ struct policy {
 	/* of a peer */
 	__u64 due_ns; /* 0: not again */
 	struct http_get *get;
-	char *body;
-	size_t body_len;
+	struct keys found; /* in its reply so far, */
+	char *rest; /* of which this is a line that has not ended */
+	size_t rest_len, reply_len;
 	/* of traffic */
 	struct surge surge;
 	__u64 lookups, counted_ns; /* 0: not counted yet */

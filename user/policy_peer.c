@@ -9,38 +9,59 @@
 
 #define LIMIT_NS  10000000000ULL
 #define RETRY_NS  60000000000ULL /* after a failure */
-#define LINE_MAX_BYTES 320	 /* of a key in a reply, in the mean at most */
+#define LINE_MEAN 320	       /* bytes of a key in a reply, in the mean at most */
+#define LINE_MOST (64 << 10)
 
-static size_t body_max(const struct policy *p)
+static size_t reply_max(const struct policy *p)
 {
-	return (64 << 10) + (size_t)p->c.top * LINE_MAX_BYTES;
+	return LINE_MOST + (size_t)p->c.top * LINE_MEAN;
 }
 
+/* A peer may send more than it was asked for: not more than top is taken. */
+static int take_lines(struct policy *p, size_t len)
+{
+	int err = 0;
+
+	if (len && p->found.n < p->c.top)
+		err = keys_parse(&p->found, &p->run.left_out, p->c.top, p->run.from, p->rest, len);
+	if (err)
+		policy_run_failed(p, "%s: %s", p->run.from,
+				  err == -EBADMSG ? "the reply is no list of keys" : strerror(-err));
+	p->rest_len -= len;
+	if (p->rest_len)
+		memmove(p->rest, p->rest + len, p->rest_len);
+	return err;
+}
+
+/* Lines are read as they come: a whole reply would hold the loop for a second. */
 static int on_body(const void *data, size_t len, void *arg)
 {
+	const char *end = memrchr(data, '\n', len);
 	struct policy *p = arg;
-	char *body;
+	char *rest;
 
-	if (p->body_len + len > body_max(p)) {
+	p->reply_len += len;
+	if (p->reply_len > reply_max(p) || (!end && p->rest_len + len > LINE_MOST)) {
 		policy_run_failed(p, "%s: the reply is longer than %u keys may be", p->run.from, p->c.top);
 		return -EFBIG;
 	}
-	body = realloc(p->body, p->body_len + len + 1);
-	if (!body)
+	rest = realloc(p->rest, p->rest_len + len);
+	if (!rest)
 		return -ENOMEM;
-	p->body = body;
-	memcpy(body + p->body_len, data, len);
-	p->body_len += len;
-	return 0;
+	p->rest = rest;
+	memcpy(rest + p->rest_len, data, len);
+	p->rest_len += len;
+	return end ? take_lines(p, p->rest_len - len + (end + 1 - (const char *)data)) : 0;
 }
 
 void policy_peer_stop(struct policy *p)
 {
 	http_stop(p->get);
 	p->get = NULL;
-	free(p->body);
-	p->body = NULL;
-	p->body_len = 0;
+	keys_free(&p->found);
+	free(p->rest);
+	p->rest = NULL;
+	p->rest_len = p->reply_len = 0;
 }
 
 static void failed(struct policy *p, const char *why)
@@ -52,29 +73,25 @@ static void failed(struct policy *p, const char *why)
 		p->due_ns = again;
 }
 
-/* A peer may send more than it was asked for: not more than top is taken. */
-static void take_body(struct policy *p)
+static void take_found(struct policy *p)
 {
-	struct keys found = {};
 	size_t at = 0, len;
 	const char *key;
-	int err = keys_parse(&found, &p->run.left_out, p->c.top, p->run.from, p->body, p->body_len);
 
-	while (!err && (key = keys_next(&found, &at, &len)))
+	while ((key = keys_next(&p->found, &at, &len)))
 		policy_run_add(p, key, len);
-	keys_free(&found);
-	if (err)
-		failed(p, strerror(-err));
 }
 
 static void on_peer(const char *why, __u64 first_ns, void *arg)
 {
 	struct policy *p = arg;
 
+	if (!why && take_lines(p, p->rest_len))
+		why = "";
 	if (why)
 		failed(p, why);
 	else
-		take_body(p);
+		take_found(p);
 	policy_peer_stop(p);
 	policy_wake(p->of);
 }

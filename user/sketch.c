@@ -373,6 +373,10 @@ __u64 sketch_add(struct sketch *s, __u64 hash, const char *key, size_t len, __u6
 	s->seen++;
 	id = find(s, hash, key, len);
 	if (id == KEY_NONE && s->nheap == s->counters && !door_knows(s, hash)) {
+		__u32 *floor = &s->floor[pane_slot(s->panes.number)];
+
+		if (!*floor) /* it would say that none was kept out */
+			*floor = counter(s, s->heap[0]);
 		s->kept_out++;
 		return 0;
 	}

@@ -15,6 +15,7 @@ static json_t *json_needs(__u64 n)
 json_t *why_promotion(const struct config_promote *how, const struct admit_why *w, __u32 sample, __u64 now_ns)
 {
 	bool known = w->held || w->asked;
+	__u64 left = w->until_ns > now_ns ? w->until_ns - now_ns : 0;
 	json_t *doc = json_pack("{s:i, s:f, s:i, s:i, s:I, s:I}", "min_hits", (int)how->min_hits,
 				"window_seconds", how->window_ns / 1e9, "top", (int)how->top, "sample",
 				(int)sample, "held", (json_int_t)w->nheld, "room", (json_int_t)w->room);
@@ -33,7 +34,7 @@ json_t *why_promotion(const struct config_promote *how, const struct admit_why *
 	json_object_set_new(doc, "refused",
 			    w->refused ? json_string(admit_refusal_name(w->refusal)) : json_null());
 	json_object_set_new(doc, "refused_seconds",
-			    w->refused ? json_real(w->until_ns > now_ns ? (w->until_ns - now_ns) / 1e9 : 0) : json_null());
+			    w->refused ? json_real(left / 1e9) : json_null());
 	return doc;
 }
 

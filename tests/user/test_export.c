@@ -272,25 +272,6 @@ static void no_more(const struct keys *k, size_t at)
 	CHECK(!keys_next(k, &at, &len));
 }
 
-/* What a peer says is read in the agent's loop. */
-static void test_peer_says(void)
-{
-	static char bad[2 * 2000];
-	struct keys k = {};
-	__u32 n = 0;
-
-	test_begin("of what a peer says gzip is refused, and more than a thousand bad lines are");
-	for (unsigned i = 0; i < sizeof(bad); i += 2)
-		memcpy(bad + i, "x\n", 2);
-	CHECK_INT(keys_parse(&k, &n, 10, "peer", "\x1f\x8b\x08", 3), -EBADMSG);
-	CHECK_INT(keys_parse(&k, &n, 10, "peer", bad, 2 * 1000), 0);
-	CHECK_INT(n, 1000);
-	CHECK_INT(keys_parse(&k, &n, 10, "peer", bad, sizeof(bad)), -EBADMSG);
-	CHECK_INT(n, 2001);
-	keys_free(&k);
-	test_end();
-}
-
 static void test_policy_keys(void)
 {
 	char path[] = "/tmp/weir-test-XXXXXX", longest[WEIR_KEY_MAX + 2];
@@ -354,6 +335,5 @@ int main(void)
 	test_top();
 	test_values();
 	test_policy_keys();
-	test_peer_says();
 	return test_done();
 }

@@ -401,7 +401,7 @@ static void test_events(void)
 	run_for(80);
 	CHECK_INT(nasks, 1);
 	CHECK_INT(strlen(asks[0].key), WEIR_KEY_MAX);
-	CHECK_INT(first()->run.left_out, 2);
+	CHECK_INT(first()->left_out, 2);
 	end();
 
 	write_list("name\ncart\n");
@@ -420,7 +420,28 @@ static void test_events(void)
 	CHECK_INT(nasks, 5);
 	CHECK_STR(asks[1].key, "cart:1:cart");
 	CHECK_STR(asks[4].key, "other:3:other");
-	CHECK_INT(first()->run.left_out, 101);
+	CHECK_INT(first()->run.left_out, 102);
+	end();
+
+	write_list("name\nlonger-than-one\n");
+	begin("with a list, an event that spoils every key begins no run, and no run has more lines than max",
+	      POLICY_EVENT);
+	policy.list = list_path;
+	policy.template = "{id}*";
+	policy.max = 3;
+	begin_policies(dp);
+	login("a b");
+	send_event(-1, "login", "id", longest, WEIR_KEY_MAX);
+	CHECK(!first()->active);
+	CHECK_INT(first()->left_out, 2);
+	send_event(-1, "login", "id", longest, WEIR_KEY_MAX - 1);
+	CHECK_INT(first()->run.left_out, 2);
+	send_event(-1, "login", "id", longest, WEIR_KEY_MAX - 2);
+	CHECK_INT(first()->run.left_out, 4);
+	CHECK_INT(first()->run.lines, 3);
+	login("1");
+	CHECK_INT(first()->run.left_out, 5);
+	CHECK_INT(first()->keys.n, 0);
 	end();
 }
 
@@ -526,8 +547,35 @@ static void test_peer(void)
 	memset(big, 'x', sizeof(big) - 1);
 	memcpy(big, OK "{\"key\":\"a\"}\n", strlen(OK "{\"key\":\"a\"}\n"));
 	pull();
-	CHECK(!nasks && first()->runs_failed == 1 && first()->due_ns && !first()->body);
+	CHECK(!nasks && first()->runs_failed == 1 && first()->due_ns && !first()->rest);
 	CHECK(strstr(first()->runs[0].error, "longer than 10 keys may be"));
+	end_peer();
+
+	begin_peer("so is one whose reply is no list", big);
+	memcpy(big, OK, strlen(OK));
+	for (size_t at = strlen(OK); at < strlen(OK) + 2002; at += 2)
+		memcpy(big + at, "x\n", 3);
+	pull();
+	CHECK(!nasks && first()->runs[0].left_out == 1001 && strstr(first()->runs[0].error, "is no list of keys"));
+	end_peer();
+
+	begin_peer("  or is packed, and could be unpacked without end", OK "\x1f\x8b\x08\n{\"key\":\"a\"}\n");
+	pull();
+	CHECK(!nasks && first()->due_ns && strstr(first()->runs[0].error, "is no list of keys"));
+	end_peer();
+
+	begin_peer("lines come in pieces, and the last need not end", big);
+	size_t at = sprintf(big, OK);
+	for (int i = 0; i < 4000; i++)
+		at += sprintf(big + at, "%s{\"key\":\"user:%d\"}", i ? "\n" : "", i);
+	policy.top = 4000;
+	policy.max = 4000;
+	policy.rate = 100000;
+	pull();
+	run_for(120);
+	CHECK_INT(nasks, 4000);
+	CHECK_STR(asks[3999].key, "user:3999");
+	CHECK(!first()->run.left_out && !*first()->run.error);
 	end_peer();
 
 	begin_peer("one that says nothing is left after ten seconds, and asked again", NULL);

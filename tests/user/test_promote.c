@@ -25,7 +25,7 @@ static struct {
 	struct copy keys[WORLD_MAX];
 	unsigned asked[WORLD_MAX], nasked; /* numbers of keys */
 	unsigned asks, drops, there, room;
-	int ask_error;
+	int ask_error, drop_error;
 	__u64 now;
 	struct admit *a;
 } w;
@@ -66,6 +66,8 @@ static int on_drop(__u8 svc, const char *key, size_t len, void *arg)
 {
 	struct copy *c = &w.keys[number_of(key, len)];
 
+	if (w.drop_error)
+		return w.drop_error;
 	w.drops++;
 	w.there -= c->there;
 	c->there = false;
@@ -390,6 +392,43 @@ static void test_admission(void)
 	end();
 	test_end();
 
+	test_begin("one that somebody else brought meanwhile drives nothing out, however often it is fetched");
+	hold_ten();
+	w.keys[20].there = w.keys[20].pinned = true;
+	for (int i = 0; i < 20; i++) {
+		miss(20, 300);
+		CHECK_INT(w.nasked, 1);
+		result(20, i % 2 ? FILL_REPLACED : FILL_UNCHANGED);
+		w.nasked = 0;
+		round_now();
+	}
+	CHECK_INT(w.drops, 0);
+	CHECK_INT(admit_counts(w.a)->held, 10);
+	test_end();
+
+	test_begin("  its own, replaced before a round has seen it, is held with the next");
+	w.keys[20].pinned = false;
+	miss(20, 1);
+	result(20, FILL_REPLACED);
+	CHECK_INT(why_of(20).held, 0);
+	round_now();
+	CHECK(why_of(20).held && why_of(20).promoted);
+	end();
+	test_end();
+
+	test_begin("what cannot be dropped now gives way the next time");
+	hold_ten();
+	w.drop_error = -EAGAIN;
+	miss(20, 127);
+	answer();
+	CHECK(w.keys[0].there);
+	w.drop_error = 0;
+	round_now(); /* one too many */
+	CHECK(!w.keys[0].there);
+	CHECK_INT(w.there, 10);
+	end();
+	test_end();
+
 	test_begin("hits count as misses do: what is answered most is evicted last");
 	hold_ten();
 	for (unsigned i = 0; i < 10; i++)
@@ -565,13 +604,22 @@ static void test_leaving(void)
 	end();
 	test_end();
 
-	test_begin("a key that `deny` names since a reload goes");
-	begin((struct config_promote){.window_ns = 80 * S, .min_hits = 10, .top = 10, .ndeny = 1, .deny = (char *[]){"key:1"}},
-	      1);
-	w.keys[1].there = w.keys[2].there = true;
-	w.there = 2;
+	test_begin("what a new `deny` names goes, unless others brought it");
+	hold_ten();
+	end();
+	begin(
+		(struct config_promote){
+			.window_ns = 80 * S, .min_hits = 10, .top = 10, .deny = deny, .ndeny = 2},
+		1);
+	for (unsigned i = 0; i < 3; i++) {
+		w.keys[i].there = true;
+		sprintf(w.keys[i].key, "%s:%u", i ? "tmp" : "key", i);
+	}
+	w.keys[2].pinned = true;
+	w.there = 3;
 	round_now();
-	CHECK(!w.keys[1].there && w.keys[2].there);
+	CHECK(w.keys[0].there && !w.keys[1].there && w.keys[2].there);
+	CHECK_INT(admit_counts(w.a)->denied, 1);
 	end();
 	test_end();
 
@@ -639,22 +687,6 @@ static void test_others(void)
 	end();
 	test_end();
 
-	test_begin("a key of others that a write has fenced is fetched again, and takes nobody's place");
-	hold_ten();
-	w.keys[20].there = w.keys[20].pinned = true;
-	for (int i = 0; i < 3; i++) {
-		miss(20, 500);
-		result(20, FILL_REPLACED);
-		w.nasked = 0;
-		miss(20, 500);
-		CHECK_INT(w.asks, 11 + i); /* once a round */
-		round_now();
-	}
-	CHECK_INT(w.drops, 0);
-	CHECK_INT(admit_counts(w.a)->held, 10);
-	end();
-	test_end();
-
 	test_begin("a key that an operator put meanwhile is the operator's from then on");
 	hold_ten();
 	w.keys[0].pinned = true;
@@ -712,25 +744,23 @@ static void test_full(void)
 	end();
 	test_end();
 
-	test_begin("one that finds no room though another has gone for it stays out");
+	test_begin("one that does not fit where another one was drives out no more for `stay_out`");
 	begin((struct config_promote){.window_ns = 80 * S, .min_hits = 10, .top = 100}, 1);
 	w.room = 5;
 	for (unsigned i = 0; i < 5; i++)
 		hold(i, 20);
-	miss(20, 10);
+	miss(20, 200);
 	answer();
+	w.room = 0; /* for it */
 	round_now();
-	for (int i = 0; i < 5; i++) {
-		w.now += 2 * S;
-		miss(20, 200);
-		if (w.nasked)
-			result(20, FILL_FULL); /* of a size for which there is still none */
-		w.nasked = 0;
-		round_now();
+	w.now += S;
+	for (int i = 0; i < 30; i++) {
+		miss(20, 10);
+		pass(S);
 	}
 	CHECK_INT(w.drops, 1);
-	CHECK_INT(w.asks, 7);
 	CHECK_INT(why_of(20).refusal, ADMIT_FULL);
+	CHECK(why_of(20).until_ns > w.now + 500 * S);
 	end();
 	test_end();
 

@@ -275,6 +275,22 @@ static void test_scan(void)
 	test_end();
 }
 
+static void test_kept_out(void)
+{
+	struct sketch *s;
+
+	test_begin("what the doorkeeper keeps out is in the bound from the first on");
+	CHECK_INT(sketch_new(&s, 64, 80 * S, 0), 0);
+	for (unsigned i = 0; i < 64; i++)
+		add(s, i, S);
+	CHECK_INT(count(s, 100, S).over, 0);
+	add(s, 100, S);
+	CHECK_INT(count(s, 100, S).n, 0);
+	CHECK(count(s, 100, S).over >= 1);
+	sketch_free(s);
+	test_end();
+}
+
 static void test_memory(void)
 {
 	struct sketch_usage u;
@@ -352,6 +368,7 @@ int main(void)
 	test_zipf(0.99, 1024, 100, 98);
 	test_window();
 	test_scan();
+	test_kept_out();
 	test_memory();
 	test_keys();
 	test_churn();
