@@ -59,25 +59,18 @@ static int make_room(struct collect *c)
 	return 0;
 }
 
-/* A slot may be given to another key while it is looked at: then this is nonsense, but stays within bounds. */
-static bool is_sane(const struct collect *c, const struct weir_slot *s)
-{
-	size_t at = ((const __u8 *)s - dp_hotset_mem(c->s->dp)->slabs->bytes) % WEIR_SLAB_SIZE;
-
-	return s->svc < WEIR_SERVICES_MAX && at + WEIR_SLOT_HDR + WEIR_KEY_AT + s->key_len <= WEIR_SLAB_SIZE;
-}
-
 /* What is written is looked at again. */
 static int add_slot(const struct weir_slot *slot, void *arg)
 {
 	struct collect *c = arg;
-	const struct weir_ctl *ctl = c->s->ctl;
+	struct key_copy k;
 
-	if (slot->svc != c->o->svc || !is_sane(c, slot) || hotset_state(c->s->hot, slot, c->now) != WEIR_R_HIT)
+	if (slot->svc != c->o->svc || !copy_key(&k, dp_hotset_mem(c->s->dp), slot) || k.slot.svc != c->o->svc ||
+	    hotset_state(c->s->hot, &k.slot, c->now) != WEIR_R_HIT)
 		return 0;
 	if (c->n == c->room && make_room(c))
 		return -ENOMEM;
-	c->rows[c->n++] = (struct held){ slot, slot->entry < ctl->hit_entries ? hotset_hits(c->s->hot, slot) : 0 };
+	c->rows[c->n++] = (struct held){ slot, hotset_hits(c->s->hot, &k.slot) };
 	return 0;
 }
 

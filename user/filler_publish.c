@@ -41,16 +41,24 @@ static void mark_promoted(struct fill *fill, const struct hotset *h)
 		it->flags |= WEIR_SLOT_PROMOTED;
 }
 
+/* The copy that answers now; NULL: none does. */
+static const struct weir_slot *answers(const struct fill *fill, const struct hotset *h)
+{
+	const struct hot_item *it = &fill->item;
+	const struct weir_slot *s = hotset_find(h, it->svc, it->key, it->key_len);
+
+	return s && hotset_state(h, s, monotonic_ns()) == WEIR_R_HIT ? s : NULL;
+}
+
 /* What a command has given since a fetch was asked for is newer, and moves no fence. */
 static bool given_since(const struct fill *fill, const struct hotset *h)
 {
-	const struct hot_item *it = &fill->item;
 	const struct weir_slot *s;
 
 	if (fill->by_hand || fill->given || fill->removal)
 		return false;
-	s = hotset_find(h, it->svc, it->key, it->key_len);
-	return s && !(s->flags & WEIR_SLOT_CAS) && hotset_state(h, s, monotonic_ns()) == WEIR_R_HIT;
+	s = answers(fill, h);
+	return s && !(s->flags & WEIR_SLOT_CAS);
 }
 
 /* A result, or -EAGAIN: there will be room when readers were waited for; -ESTALE: its fence moved. */
@@ -76,22 +84,11 @@ static int put(struct fill *fill, struct hotset *h)
 	return n == -EAGAIN ? n : (int)result_of(n);
 }
 
-/* By a command, meanwhile. */
-static bool was_put(const struct fill *fill, const struct hotset *h)
-{
-	const struct hot_item *it = &fill->item;
-	const struct weir_slot *s = hotset_find(h, it->svc, it->key, it->key_len);
-
-	return s && hotset_state(h, s, monotonic_ns()) == WEIR_R_HIT;
-}
-
 static int drop(struct fill *fill, struct hotset *h)
 {
 	const struct hot_item *it = &fill->item;
 
-	if (fill->spoiled || (fill->dead && was_put(fill, h)))
-		return FILL_DROPPED;
-	if (given_since(fill, h))
+	if (fill->spoiled || (fill->dead && answers(fill, h)) || given_since(fill, h))
 		return FILL_DROPPED;
 	fill->f->counts.dropped += !hotset_drop(h, it->svc, it->key, it->key_len);
 	return fill->result;
