@@ -4,14 +4,15 @@
 #
 # Linearizable, with a real memcached, real TCP and all that fills the hot set: no read is older than a write that was
 # acknowledged before it began, nor than what an earlier read saw. coherence.py has the clients and the checker.
-# SEED=N makes other choices; SECONDS_EACH=N takes longer; ROWS=REGEX leaves rows out.
+# SEED=N makes other choices, among which are some that leave no pause long enough for a hit, so that a row proves nothing
+# and fails; SECONDS_EACH=N takes longer; ROWS=REGEX leaves rows out.
 
 . "$(dirname "$0")/common.sh"
 net_start "$@"
 cd $LAB_DIR || exit 1
 [ $SLOWER = 1 ] && EACH=${SECONDS_EACH:-4} || EACH=${SECONDS_EACH:-6}
 BASE=0 # of versions
-SEED=${SEED:-$RANDOM}
+SEED=${SEED:-3}
 FROM=client TARGETS=(10.7.0.1:11211 '[fd07::1]:11211')
 seq -f 'k%.0f' 0 47 >hot.txt
 seq -f 'c%.0f' 0 3 >>hot.txt
