@@ -49,6 +49,11 @@ struct tcp_part {
 	__u32 flags;
 };
 
+/* Where command_step() is in a segment: at the last command that was read, and how many bytes that took. */
+struct stream_at {
+	__u32 at, off, end, svc, n;
+};
+
 struct weir_work {
 	__u64 key[KEY_WORDS];	  /* of a lookup or a write, the last word padded with zeroes */
 	__u64 hash;		  /* of the key */
@@ -83,6 +88,7 @@ struct weir_work {
 	__u32 ip_id;		  /* of tunnels' packets that may be fragmented */
 	__u32 more;		  /* where the line goes on behind the first key of a gat; 0: it does not */
 	struct tcp_part part;
+	struct stream_at stream;
 	__u32 taken;		  /* of its bytes, by stream_text() */
 	__u32 worst;		  /* what the commands of a TCP segment have come to: WEIR_R_TCP.. */
 	__u8 out[768];		  /* the rendered part of the reply */

@@ -15,7 +15,8 @@
 #include "conn.bpf.h"
 #include "slow.bpf.h"
 
-#define TRACK_COMMANDS 512	 /* in a segment */
+#define TRACK_COMMANDS 512	 /* in a segment, */
+#define TRACK_PLAIN    8	 /* the first of them without bpf_loop() */
 #define TRACK_KEYS     32	 /* of a gat, behind the first */
 #define TRACK_LINE     512	 /* of a command that is whole in its segment, bytes */
 #define TRACK_DATA     (1U << 30) /* of one command; sequence numbers are compared within twice that */
@@ -380,9 +381,8 @@ static __always_inline __u32 text_command(struct xdp_md *ctx, struct weir_conn *
 
 	if (c->saved)
 		restore(at);
-	n = take_part(ctx, w, off, end, c->saved, true);
-	FORGET(n, w);
-	w->taken = n;
+	w->taken = take_part(ctx, w, off, end, c->saved, true);
+	n = *(volatile __u32 *)&w->taken; /* what it was before is nothing to the verifier, unlike with FORGET */
 	if (!(n & TAKEN_LINE) || c->state != WEIR_CONN_TEXT)
 		return 0;
 	n &= ~TAKEN_LINE;
@@ -521,11 +521,39 @@ static __always_inline void first_byte(struct xdp_md *ctx, struct weir_conn *c, 
 	c->flags &= ~WEIR_CONN_FIRST;
 }
 
+/* The next command, as far as it is in [off, end): how many bytes of the stream it takes. 0: lost. */
+static __always_inline __u32 next_command(struct xdp_md *ctx, const struct weir_conn *c, __u32 at, __u32 off,
+					  __u32 end, __u32 svc)
+{
+	if (c->state == WEIR_CONN_BINARY)
+		return stream_binary(ctx, at, off, end, svc);
+	return stream_text(ctx, at, off, end, svc) ?: stream_rest(at, off, end, svc);
+}
+
+/* The next one of bpf_loop(); 1: there is none. */
+static long command_step(__u32 i, void *arg)
+{
+	struct weir_work *w = work_area();
+	struct xdp_md **ctx = arg;
+	struct stream_at *s;
+	struct weir_conn *c;
+
+	if (!w)
+		return 1;
+	s = &w->stream;
+	c = conn_at(s->at);
+	if (!c || !s->n || s->n >= s->end - s->off)
+		return 1;
+	s->off += s->n;
+	s->n = next_command(*ctx, c, s->at, s->off, s->end, s->svc);
+	return 0;
+}
+
 /* All commands of a segment's new bytes, which stand at [off, end) of the frame. False: lost. */
 static __always_inline bool stream_read(struct xdp_md *ctx, struct weir_conn *c, struct weir_work *w, __u32 at,
 					__u32 off, __u32 end, __u32 svc)
 {
-	__u32 n = 0;
+	__u32 n;
 
 	if (c->flags & WEIR_CONN_FIRST)
 		first_byte(ctx, c, w, off);
@@ -534,16 +562,16 @@ static __always_inline bool stream_read(struct xdp_md *ctx, struct weir_conn *c,
 	else
 		n = stream_binary(ctx, at, off, end, svc);
 #pragma clang loop unroll(disable)
-	for (int i = 1; i < TRACK_COMMANDS; i++) {
+	for (int i = 1; i < TRACK_PLAIN; i++) {
 		if (!n || n >= end - off)
-			break;
+			return n;
 		off += n;
-		if (c->state != WEIR_CONN_BINARY)
-			n = stream_text(ctx, at, off, end, svc) ?: stream_rest(at, off, end, svc);
-		else
-			n = stream_binary(ctx, at, off, end, svc);
+		n = next_command(ctx, c, at, off, end, svc);
 	}
-	return n && n >= end - off;
+	/* A loop is verified turn by turn, this one's body once; a turn of it costs more. */
+	w->stream = (struct stream_at){.at = at, .off = off, .end = end, .svc = svc, .n = n};
+	bpf_loop(TRACK_COMMANDS - TRACK_PLAIN, command_step, &ctx, 0);
+	return w->stream.n && w->stream.n >= end - w->stream.off;
 }
 
 /* ---- segments --------------------------------------------------------------------------------- */

@@ -298,7 +298,8 @@ static void test_ties(void)
 				got[b]++;
 		}
 		r = range_of(got, 0, n);
-		if (!CHECK(r.least > each * 7 / 10 && r.most < each * 13 / 10))
+		/* Chance has a deviation of 14; in one run in 200 one of all these counts is 60 off. */
+		if (!CHECK(r.least > each * 6 / 10 && r.most < each * 14 / 10))
 			printf("# of %u backends one gets %u, one %u of %u\n", n, r.least, r.most, n * each);
 		flow_scene_close(&s);
 	}

@@ -182,6 +182,15 @@ __u64 bpf_ktime_get_ns(void)
 	return fake_now;
 }
 
+long bpf_loop(__u32 n, void *step, void *arg, __u64 flags)
+{
+	__u32 i = 0;
+
+	while (i < n && !((long (*)(__u32, void *))step)(i, arg))
+		i++;
+	return i;
+}
+
 __u64 bpf_jiffies64(void)
 {
 	return fake_now / 10000000;

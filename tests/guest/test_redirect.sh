@@ -128,7 +128,7 @@ beside_weir()
 	lab_bg asks lab_in client python3 "$NET_DIR/client.py" --timeout 5 loop $MEMCACHED a
 	tap_is "  while hits are answered, too" "$(stream far client 10.7.0.2)" "$N of $N"
 	lab_stop asks
-	lost=$(of_json "[d['sent'] > 20, d['lost'], list(d['replies']['a'])]" cat $LAB_DIR/asks.log)
+	lost=$(of_json "[d['sent'] > 5, d['lost'], list(d['replies']['a'])]" cat $LAB_DIR/asks.log)
 	tap_is "  all of them, each with the hot value" "$lost" \
 		'[true, 0, ["VALUE a 0 5\\r\\nhot-a\\r\\nEND\\r\\n"]]'
 	tap_ok "  unload" weir unload

@@ -32,5 +32,6 @@ __u32 bpf_get_smp_processor_id(void);
 __u32 bpf_get_prandom_u32(void);
 long bpf_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int len, __u32 flags);
 long bpf_redirect(__u32 ifindex, __u64 flags);
+long bpf_loop(__u32 n, void *step, void *arg, __u64 flags);
 
 #endif
