@@ -19,6 +19,7 @@
 #define TRACK_PLAIN    8	 /* the first of them without bpf_loop() */
 #define TRACK_KEYS     32	 /* of a gat, behind the first */
 #define TRACK_LINE     512	 /* of a command that is whole in its segment, bytes */
+#define MG_SIMPLE      32	 /* bytes behind the key of an mg that is read without calls */
 #define TRACK_DATA     (1U << 30) /* of one command; sequence numbers are compared within twice that */
 #define TRACK_NEAR     0xf000	 /* offset in a frame; the verifier wants none beyond 64K to be possible */
 #define TAKEN_LINE     (1U << 31)
@@ -34,9 +35,10 @@ static __always_inline __u8 *area_at(struct weir_work *w, __u32 at)
 	return AT(w, WEIR_FRAME_HDR + at);
 }
 
-static __always_inline __u64 newlines(__u64 word)
+/* Marks the first byte of a word that is `c`, and perhaps bytes behind it. */
+static __always_inline __u64 bytes_of(__u64 word, __u8 c)
 {
-	word ^= ONES * '\n';
+	word ^= ONES * c;
 	return (word - ONES) & ~word & HIGHS;
 }
 
@@ -54,7 +56,7 @@ static __always_inline __u32 take_far(struct xdp_md *ctx, struct weir_work *w, _
 
 		if (i >= left)
 			break;
-		mark = newlines(LOAD(__u64, area_at(w, at + i)));
+		mark = bytes_of(LOAD(__u64, area_at(w, at + i)), '\n');
 		if (mark) /* or it is of what was there before */
 			return i + bytes_below(mark) < left ? (i + bytes_below(mark) + 1) | TAKEN_LINE : left;
 	}
@@ -92,7 +94,7 @@ static __always_inline __u32 take_part(struct xdp_md *ctx, struct weir_work *w, 
 			return 0;
 		word = LOAD(__u64, from);
 		*(__u64 *)area_at(w, at + i) = word;
-		mark = newlines(word);
+		mark = bytes_of(word, '\n');
 		if (line && mark)
 			return (i + bytes_below(mark) + 1) | TAKEN_LINE;
 	}
@@ -106,7 +108,7 @@ static __always_inline __u32 take_part(struct xdp_md *ctx, struct weir_work *w, 
 		return 0;
 	word = LOAD(__u64, from) >> ((8 - (left - i)) & 7) * 8;
 	*(__u64 *)area_at(w, at + i) = word;
-	mark = newlines(word);
+	mark = bytes_of(word, '\n');
 	return line && mark ? (i + bytes_below(mark) + 1) | TAKEN_LINE : left;
 }
 
@@ -325,27 +327,78 @@ static __always_inline __u32 digits_value(struct weir_work *w, __u32 pos, __u32 
 		(x >> 16 & 0x000000ff000000ff) * (1 + (10000ULL << 32))) >> 32;
 }
 
-/*
- * `set KEY FLAGS EXPTIME BYTES`, with numbers of at most seven digits and nothing more: most writes, read without
- * calls. True: the key is hashed, and w->data is how much follows.
- */
-static __always_inline bool simple_set(struct weir_work *w, __u32 svc)
+/* The line ends at `pos`. */
+static __always_inline bool line_ends(struct weir_work *w, __u32 pos)
 {
-	__u32 flags, exptime, bytes, n, n2, n3;
+	__u16 two = LOAD(__u16, AT(w, pos));
 
-	if (LOAD(__u32, area_at(w, 0)) != WORD4('s', 'e', 't', ' '))
-		return false;
-	flags = hash_key(w, WEIR_FRAME_HDR + 4, svc) + 1;
+	return two == CRLF || (__u8)two == '\n';
+}
+
+/* What stands behind the key of a `set`, from its space at `pos` on, where it is three numbers of at most seven
+ * digits and nothing more: takes w->data of it. */
+static __always_inline bool simple_numbers(struct weir_work *w, __u32 pos)
+{
+	__u32 flags = pos + 1, exptime, bytes, n, n2, n3;
+
 	n = digits_at(w, flags);
 	exptime = flags + n + 1;
 	n2 = digits_at(w, exptime);
 	bytes = exptime + n2 + 1;
 	n3 = digits_at(w, bytes);
-	if (flags == 1 || !n || !n2 || !n3 || *AT(w, flags - 1) != ' ' || *AT(w, exptime - 1) != ' ' ||
-	    *AT(w, bytes - 1) != ' ' || (LOAD(__u16, AT(w, bytes + n3)) != CRLF && *AT(w, bytes + n3) != '\n'))
+	if (!n || !n2 || !n3 || *AT(w, pos) != ' ' || *AT(w, exptime - 1) != ' ' || *AT(w, bytes - 1) != ' ' ||
+	    !line_ends(w, bytes + n3))
 		return false;
 	w->data = digits_value(w, bytes, n3) + 2;
 	return true;
+}
+
+/*
+ * `set KEY FLAGS EXPTIME BYTES` and `delete KEY`: most writes, read without calls. True: the key is hashed, and
+ * w->data is how much follows.
+ */
+static __always_inline bool simple_write(struct weir_work *w, __u32 svc)
+{
+	__u64 head = LOAD(__u64, area_at(w, 0));
+	bool set = (__u32)head == WORD4('s', 'e', 't', ' ');
+	__u32 end;
+
+	if (!set && head << 8 != VERB7('d', 'e', 'l', 'e', 't', 'e', ' ') << 8)
+		return false;
+	end = hash_key(w, WEIR_FRAME_HDR + (set ? 4 : 7), svc);
+	if (!end)
+		return false;
+	w->data = 0;
+	return set ? simple_numbers(w, end) : line_ends(w, end);
+}
+
+/* `mg KEY FLAG..`, a line of `len` bytes, that is no write: none of its letters behind the key is a flag that makes
+ * it one, see MG_WRITES. */
+static __always_inline bool simple_mg(struct weir_work *w, __u32 len)
+{
+	__u64 word, mark = 0, bad = 0;
+	__u32 i, at;
+
+	if ((LOAD(__u32, area_at(w, 0)) & 0xffffff) != WORD4('m', 'g', ' ', 0))
+		return false;
+#pragma clang loop unroll(disable)
+	for (i = 3; i < KEY_WORDS * 8; i += 8) {
+		mark = find_delimiter(LOAD(__u64, area_at(w, i)));
+		if (mark)
+			break;
+	}
+	FORGET(i, w);
+	at = i + bytes_below(mark);
+	if (!mark || len - at > MG_SIMPLE)
+		return false;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < MG_SIMPLE; i += 8) {
+		if (at + i >= len)
+			break;
+		word = LOAD(__u64, area_at(w, at + i));
+		bad |= bytes_of(word, 'N') | bytes_of(word, 'R') | bytes_of(word, 'T');
+	}
+	return !bad;
 }
 
 /* A whole line, its newline at `nl`: how many bytes of data follow it. Or TAKEN_LINE: lost. */
@@ -386,10 +439,10 @@ static __always_inline __u32 text_command(struct xdp_md *ctx, struct weir_conn *
 	if (!(n & TAKEN_LINE) || c->state != WEIR_CONN_TEXT)
 		return 0;
 	n &= ~TAKEN_LINE;
-	if (simple_set(w, svc)) {
+	if (simple_write(w, svc)) {
 		write_taken(c, w);
 		n += w->data;
-	} else if (!is_get(w)) {
+	} else if (!is_get(w) && !simple_mg(w, c->saved + n)) {
 		return 0;
 	}
 	asked(c);

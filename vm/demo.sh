@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# vm-kernels: 6.1 6.18
 #
 # vm/demo.sh [KERNEL]     Weir on an edge host, told in a minute: three guests (6.12, or KERNEL: what run.sh
 #                         takes) on a network of qemu's own. No root, and nothing of the host's network is

@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "emulated.h"
 #include "track_scene.h"
 
 #define STREAM_MAX   (1 << 17)
@@ -406,7 +407,7 @@ static void test_how(const struct how *how)
 int main(void)
 {
 	random_state = strtoull(getenv("TRACK_SEED") ?: "1", NULL, 0);
-	streams = atoi(getenv("TRACK_STREAMS") ?: "150");
+	streams = atoi(getenv("TRACK_STREAMS") ?: emulated() ? "50" : "150");
 	track_open(1500);
 	for (size_t i = 0; i < sizeof(hows) / sizeof(*hows); i++)
 		test_how(&hows[i]);

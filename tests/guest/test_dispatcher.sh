@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # vm: --nic hub=lan --nic hub=lan
+# vm-kernels: 6.1 6.18
 #
 # Somebody else's XDP program on our NIC, by xdp-loader and libxdp's dispatcher: both orders, in native and
 # generic mode, on virtio and veth; taken off, replaced, full, killed. There are two kinds of kernels, and

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # vm: --nic hub=lan --nic hub=lan --nic hub=small,mrg_rxbuf=off --nic hub=small,mrg_rxbuf=off
+# vm-kernels: 6.1 6.18
 #
 # Native XDP on virtio_net: what the NIC answers is, byte for byte, what memcached would, for values up
 # to the largest. The second NIC has buffers of 1,600 bytes for its frames, the first has pages.

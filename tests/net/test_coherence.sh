@@ -10,7 +10,7 @@
 . "$(dirname "$0")/common.sh"
 net_start "$@"
 cd $LAB_DIR || exit 1
-[ $SLOWER = 1 ] && EACH=${SECONDS_EACH:-4} || EACH=${SECONDS_EACH:-6}
+EACH=${SECONDS_EACH:-4}
 BASE=0 # of versions
 SEED=${SEED:-3}
 FROM=client TARGETS=(10.7.0.1:11211 '[fd07::1]:11211')

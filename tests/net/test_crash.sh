@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.1 6.18
+# vm-kernels: 6.1
 #
 # Commands that are killed at any moment: the next one works or cleans up, and nothing is ever left that
 # `weir unload` does not take away.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.1 6.18
+# vm-kernels: 6.1
 #
 # Thousands of made-up requests to one memcached, directly and through Weir: replies are the same,
 # byte for byte. SEED=N repeats a run, COUNT=N changes its length.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.1 6.18
+# vm-kernels: 6.1
 #
 # Commands that meet each other, lack permission, or find the ground changed: each says what is wrong,
 # and nothing is half applied or left behind.

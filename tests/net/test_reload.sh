@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# vm-kernels: 6.1 6.18
+# vm-kernels: 6.1
 #
 # Reload while requests come in, thousands a second: none is lost, no counter goes back, no hot key misses.
 # Hot values are known to Weir alone, so that a miss would show in the reply.
