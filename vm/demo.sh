@@ -12,6 +12,16 @@ set -u
 VM_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$VM_DIR/../scripts/story.sh"
 
+case ${1:-} in
+-h | --help)
+	sed -n '5,7s/^# \?//p' "${BASH_SOURCE[0]}"
+	exit
+	;;
+-*)
+	echo "vm: ${1}: not a kernel; vm/demo.sh --help explains" >&2
+	exit 2
+	;;
+esac
 KERNEL=${1:-6.12}
 BACKEND=10.7.1.2
 LIMIT=300 # seconds for the story
