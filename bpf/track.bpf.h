@@ -308,19 +308,18 @@ static __always_inline __u32 hash_key(struct weir_work *w, __u32 off, __u32 svc)
 	return mark && len - 1 < WEIR_KEY_MAX ? off + len : 0;
 }
 
-/* How many digits stand at `pos`, 1 to 7; 0: none, or more. */
-static __always_inline __u32 digits_at(struct weir_work *w, __u32 pos)
+/* With how many digits a word begins, 1 to 7; 0: none, or more. */
+static __always_inline __u32 digits_of(__u64 word)
 {
-	__u64 x = LOAD(__u64, AT(w, pos)) ^ ONES * '0';
-	__u64 mark = (((x & ~HIGHS) + ONES * 0x76) | x) & HIGHS; /* of what is 10 or more now */
+	__u64 x = word ^ ONES * '0', mark = (((x & ~HIGHS) + ONES * 0x76) | x) & HIGHS; /* of what is 10 or more now */
 
 	return mark ? bytes_below(mark) : 0;
 }
 
-/* The number of n digits, 1 to 7, there: all at once, in pairs, then fours, then eight. */
-static __always_inline __u32 digits_value(struct weir_work *w, __u32 pos, __u32 n)
+/* The number of the n digits, 1 to 7, with which a word begins: all at once, in pairs, then fours, then eight. */
+static __always_inline __u32 digits_value(__u64 word, __u32 n)
 {
-	__u64 x = (LOAD(__u64, AT(w, pos)) ^ ONES * '0') << ((8 - n) & 7) * 8;
+	__u64 x = (word ^ ONES * '0') << ((8 - n) & 7) * 8;
 
 	x = x * 10 + (x >> 8);
 	return ((x & 0x000000ff000000ff) * (100 + (1000000ULL << 32)) +
@@ -336,20 +335,27 @@ static __always_inline bool line_ends(struct weir_work *w, __u32 pos)
 }
 
 /* What stands behind the key of a `set`, from its space at `pos` on, where it is three numbers of at most seven
- * digits and nothing more: takes w->data of it. */
+ * digits and nothing more: takes w->data of it. The flags are one digit, mostly: one step less to get there. */
 static __always_inline bool simple_numbers(struct weir_work *w, __u32 pos)
 {
-	__u32 flags = pos + 1, exptime, bytes, n, n2, n3;
+	__u64 word = LOAD(__u64, AT(w, pos));
+	__u32 flags = 1, exptime, bytes;
 
-	n = digits_at(w, flags);
-	exptime = flags + n + 1;
-	n2 = digits_at(w, exptime);
-	bytes = exptime + n2 + 1;
-	n3 = digits_at(w, bytes);
-	if (!n || !n2 || !n3 || *AT(w, pos) != ' ' || *AT(w, exptime - 1) != ' ' || *AT(w, bytes - 1) != ' ' ||
-	    !line_ends(w, bytes + n3))
+	if ((__u8)word != ' ')
 		return false;
-	w->data = digits_value(w, bytes, n3) + 2;
+	if ((word >> 16 & 0xff) != ' ' || (word >> 8 & 0xff) - '0' > 9) {
+		flags = digits_of(LOAD(__u64, AT(w, pos + 1)));
+		if (!flags || *AT(w, pos + 1 + flags) != ' ')
+			return false;
+	}
+	pos += flags + 2;
+	exptime = digits_of(LOAD(__u64, AT(w, pos)));
+	pos += exptime + 1;
+	word = LOAD(__u64, AT(w, pos));
+	bytes = digits_of(word);
+	if (!exptime || !bytes || *AT(w, pos - 1) != ' ' || !line_ends(w, pos + bytes))
+		return false;
+	w->data = digits_value(word, bytes) + 2;
 	return true;
 }
 

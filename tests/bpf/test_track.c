@@ -21,6 +21,9 @@ struct command {
 static const struct command commands[] = {
 	C("set", "set foo 0 0 1\r\nx\r\n", KEY),
 	C("set with everything", "set foo 4294967295 2147483647 3 noreply\r\nxyz\r\n", KEY),
+	C("set with flags and a time of many digits", "set foo 32768 3600 12\r\nabcdefghijkl\r\n", KEY),
+	C("set with the longest numbers that are read at once", "set foo 9999999 1234567 0000003\r\nabc\r\n", KEY),
+	C("set with one digit more each", "set foo 99999999 12345678 00000003\r\nabc\r\n", KEY),
 	C("set of an empty value", "set foo 0 0 0\r\n\r\n", KEY),
 	C("set that expires at once, with a bare newline", "set foo 0 -1 1\nx\r\n", KEY),
 	C("set of a value that reads like commands",
@@ -82,6 +85,8 @@ static const struct command commands[] = {
 	C("a command in capitals", "SET foo 0 0 1\r\nx\r\n", LOST),
 	C("a space in front", " set foo 0 0 1\r\nx\r\n", LOST),
 	C("set with two spaces", "set  foo 0 0 1\r\nx\r\n", LOST),
+	C("set with two spaces behind the flags", "set foo 0  0 1\r\nx\r\n", LOST),
+	C("set with a letter for flags", "set foo x 0 1\r\nx\r\n", LOST),
 	C("set without a length", "set foo 0 0\r\n", LOST),
 	C("set with a length that is none", "set foo 0 0 z\r\nx\r\n", LOST),
 	C("set with a negative length", "set foo 0 0 -1\r\nflush_all\r\n", LOST),
