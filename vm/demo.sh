@@ -74,7 +74,7 @@ start_guest() # NAME WIRE...
 	printf '%shost$%s %s --serve %s &\n' "$dim" "$plain" "$shown" "$name"
 	setpriv --pdeathsig TERM "$VM_DIR/run.sh" "$KERNEL" --name "$name" "${nics[@]}" --serve "$work/$name" \
 		--env "PATH=/weir/build:/weir/build/bench:/weir/tests/net:/usr/sbin:/usr/bin" --cpus 1 \
-		--memory 512 --timeout $LIMIT --out "$work/$name.out" --quiet >"$work/$name.log" 2>&1 &
+		--memory 768 --timeout $LIMIT --out "$work/$name.out" --quiet >"$work/$name.log" 2>&1 &
 	GUESTS[$name]=$!
 }
 

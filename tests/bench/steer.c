@@ -4,7 +4,8 @@
  * backends (16 where the name says so), a random one of so many flows for each packet. When a single packet
  * left another way, by weir_rx's own counters, the row is an error.
  *
- * And what it costs more with latencies counted, against the same without, in turns. The others are without.
+ * And what it costs more with latencies counted, against the same without, in turns. The others are without. And
+ * what one random read of memory costs the machine: less than that no packet of many flows can.
  */
 #include <net/if.h>
 
@@ -282,6 +283,46 @@ static const char *measure(struct subject *s, const struct row *r, FILE *json)
 	return NULL;
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+#define TABLE_BYTES (64U << 20) /* as the table of 4 million flows */
+#define LINE_WORDS  8
+
+/* ns for a random number, and (read) for a read of the table there, on which the next number depends. */
+static double memory_run(const __u64 *table, bool read)
+{
+	__u64 at = 0x9e3779b97f4a7c15ULL;
+	volatile __u64 end;
+	double start = thread_ns();
+
+	for (unsigned i = 0; i < repeats; i++) {
+		at = bench_random(at);
+		if (read)
+			at ^= table[(at >> 20) % (TABLE_BYTES / sizeof(*table) / LINE_WORDS) * LINE_WORDS]; /* 0 */
+	}
+	end = at;
+	(void)end;
+	return (thread_ns() - start) / repeats;
+}
+
+/* What the machine itself takes for one read of as much memory: rows of many flows are no cheaper than that. */
+static const char *measure_memory(const char *name, FILE *json)
+{
+	struct samples reads = {.n = 0};
+	__u64 *table = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (table == MAP_FAILED || pin(first_cpu))
+		return strerror(errno);
+	madvise(table, TABLE_BYTES, MADV_NOHUGEPAGE); /* a map of BPF has none */
+	for (size_t i = 0; i < TABLE_BYTES / sizeof(*table); i += LINE_WORDS)
+		*(volatile __u64 *)&table[i] = 0;
+	for (unsigned i = 0; i < rounds; i++)
+		samples_add(&reads, memory_run(table, true) - memory_run(table, false));
+	munmap(table, TABLE_BYTES);
+	report_row(json, name, "ns", &reads, "");
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	FILE *json = bench_options("steer", argc, argv);
@@ -304,6 +345,8 @@ int main(int argc, char **argv)
 		failed += why != NULL;
 		close_subject(&s);
 	}
+	if (selected("memory/64M", argv + optind) && measure_memory("memory/64M", json))
+		return perror("memory/64M"), 1;
 	if (json && fclose(json))
 		return perror("writing results"), 1;
 	return failed ? 1 : 0;

@@ -28,10 +28,10 @@ struct row {
 
 static const struct row rows[] = {
 	{"track/get", STREAM, WEIR_R_TCP, GET, 0, "<= 60"},
-	{"track/mg", STREAM, WEIR_R_TCP, "mg %s v\r\n", 0, ""},
+	{"track/mg", STREAM, WEIR_R_TCP, "mg %s v\r\n", 0, "<= 60"},
 	{"track/get/10", STREAM, WEIR_R_TCP, GET GET GET GET GET GET GET GET GET GET, 0, ""},
 	{"track/set/v100", STREAM, WEIR_R_TCP_WRITE, SET, 102, "<= 60"},
-	{"track/delete", STREAM, WEIR_R_TCP_WRITE, "delete %s\r\n", 0, ""},
+	{"track/delete", STREAM, WEIR_R_TCP_WRITE, "delete %s\r\n", 0, "<= 60"},
 	{"track/value", VALUE, WEIR_R_TCP, "", 400, "<= 60"},
 	{"track/ack", PURE_ACK, WEIR_R_TCP, "", 0, ""},
 	{"track/lost", STREAM, WEIR_R_TCP_UNSURE, "frobnicate\r\n", 0, ""},
