@@ -168,8 +168,8 @@ two_dispatchers()
 	[ ${#dirs[@]} -gt 1 ]
 }
 
-# Kills `weir ARGUMENT...` when the moment has come. 137: it was still there. A load or unload that was quicker than the
-# eye is taken back, and tried again.
+# Kills `weir ARGUMENT...` when the moment has come. 137: it was still there. What was quicker than the eye is tried
+# again, a load or unload after it is taken back.
 killed_when() # MOMENT ARGUMENT...
 {
 	local i
@@ -179,6 +179,7 @@ killed_when() # MOMENT ARGUMENT...
 		case $2 in
 		load) weir unload >/dev/null ;;
 		unload) weir_load >/dev/null ;;
+		reload) ;;
 		*) break ;;
 		esac
 	done
