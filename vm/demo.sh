@@ -14,7 +14,7 @@ VM_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 case ${1:-} in
 -h | --help)
-	sed -n '5,7s/^# \?//p' "${BASH_SOURCE[0]}"
+	sed -n '/^# vm\/demo.sh/,/^#$/{/^#$/d;s/^# //p}' "${BASH_SOURCE[0]}"
 	exit
 	;;
 -*)
