@@ -143,6 +143,12 @@ lab_start() # the script's "$@"
 		LAB_INSIDE=1 exec unshare --mount --net --pid --fork --kill-child --mount-proc bash "$0" "$@"
 	fi
 	unset LAB_INSIDE
+	lab_furnish
+}
+
+# What a lab needs in new namespaces of mounts and networks, and that it is taken down at the end.
+lab_furnish()
+{
 	mount -t tmpfs tmpfs /run && mount -t bpf bpf /sys/fs/bpf && ip link set lo up ||
 		lab_die "cannot set up the private mounts"
 	export LAB_DIR=/run/lab LAB_NAP
