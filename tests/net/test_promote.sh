@@ -25,9 +25,10 @@ zipf() # WORD...
 	lab_in client "${PYTHON[@]}" "$NET_DIR/zipf.py" "$@"
 }
 
+# By one CPU: each counts for itself which miss is the next sample.
 ask_one() # KEY TIMES
 {
-	zipf one $MEMCACHED "$1" "$2" 2000 >/dev/null
+	lab_in client taskset -c 0 "${PYTHON[@]}" "$NET_DIR/zipf.py" one $MEMCACHED "$1" "$2" 2000 >/dev/null
 }
 
 # The line says which generation, from 1 on.
